@@ -1,0 +1,153 @@
+"""Dims, variables, units and signs: the only place that spells them.
+
+Every container in `data/` is checked against these tables, and every table that is written takes its columns from here.
+Signs: every effect and every z-score is of the effect allele, which is also the allele that genotypes count.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# ---- dims -----------------------------------------------------------------------------------------------
+VARIANT = "variant"  # canonical identifier chromosome:position:other_allele:effect_allele
+GENE = "gene"
+CONTEXT = "context"  # tissue, cell type, condition, time point or modality
+ANCESTRY = "ancestry"
+BLOCK = "block"
+SAMPLE = "sample"  # a person of an LD reference
+DONOR = "donor"  # a person of an expression panel
+COVARIATE = "covariate"
+ENTRY = "entry"  # one non-zero of a sparse array
+SIGNAL = "signal"  # one single effect on the trait
+
+# ---- groups of a locus (the container that `fit_weights` and `fit_genes` take) -----------------------------
+GWAS = "gwas"
+LD = "ld"  # ld/<ancestry>
+EXPRESSION = "expression"  # expression/<context>/<ancestry>
+GENES = "genes"
+
+# ---- groups of a result (ArviZ's names where ArviZ has one) ---------------------------------------------------
+POSTERIOR = "posterior"  # draws: (chain, draw, ...)
+MARGINALS = "marginals"  # exact marginal summaries of the posterior; no draws
+WEIGHTS = "weights"  # sparse weighted draws of expression weights
+OBSERVED = "observed_data"
+CONSTANT = "constant_data"
+BLOCKS = "blocks"
+
+# ---- statuses of a gene or a block -----------------------------------------------------------------------------
+OK = "ok"  # fitted, nothing to add
+WARNING = "warning"  # fitted, and the reason says what to keep in mind
+SKIPPED = "skipped"  # cannot be fitted with these data; the reason says why
+FAILED = "failed"  # should have been fitted and was not; the reason says why
+STATUSES = (OK, WARNING, SKIPPED, FAILED)
+
+
+class Variable(NamedTuple):
+    """One variable: its dims, its unit, its meaning."""
+
+    dims: tuple[str, ...]
+    unit: str
+    meaning: str
+
+
+PROBABILITY = "probability"
+TRAIT_PER_EXPRESSION = "trait SD per SD of total expression"
+EXPRESSION_PER_GENOTYPE = "expression SD per SD of genotype"
+
+LOCUS_VARIABLES: dict[str, dict[str, Variable]] = {
+    "": {
+        "position": Variable((VARIANT,), "base pairs, 1-based", "position on the chromosome"),
+        "effect_allele": Variable((VARIANT,), "", "the counted allele, of which every effect and z-score is"),
+        "other_allele": Variable((VARIANT,), "", "the other allele"),
+        "source_id": Variable((VARIANT,), "", "identifier in the first file that holds the variant"),
+    },
+    GWAS: {
+        "z": Variable((ANCESTRY, VARIANT), "z-score", "marginal association with the trait; NaN where absent"),
+        "n": Variable((ANCESTRY, VARIANT), "people", "GWAS sample size; NaN where absent"),
+    },
+    LD: {
+        "dosage": Variable((VARIANT, SAMPLE), "copies of the effect allele", "int8, -1 where missing"),
+        "correlation": Variable((VARIANT, "variant_"), "correlation", "NaN rows and columns where absent"),
+    },
+    EXPRESSION: {
+        "dosage": Variable((VARIANT, DONOR), "copies of the effect allele", "int8, -1 where missing"),
+        "expression": Variable((GENE, DONOR), "normalised expression", "one row per gene measured here"),
+        "covariates": Variable((COVARIATE, DONOR), "", "projected out of expression and genotypes"),
+    },
+    GENES: {
+        "chromosome": Variable((GENE,), "", "chromosome"),
+        "tss": Variable((GENE,), "base pairs, 1-based", "transcription start site"),
+        "status": Variable((GENE,), "", "ok, warning, skipped or failed"),
+        "reason": Variable((GENE,), "", "why the status is not ok"),
+    },
+}
+
+_GCA = (GENE, CONTEXT, ANCESTRY)
+
+RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
+    POSTERIOR: {
+        "gene_effect": Variable(
+            ("chain", "draw", *_GCA), TRAIT_PER_EXPRESSION, "effect of expression, zero where excluded"
+        ),
+    },
+    MARGINALS: {
+        "pip": Variable((GENE,), PROBABILITY, "posterior inclusion probability, any context"),
+        "pip_mcse": Variable((GENE,), PROBABILITY, "Monte Carlo standard error of pip (weight draws)"),
+        "pip_plugin": Variable((GENE,), PROBABILITY, "pip with weights as their mean and LD as exact"),
+        "pip_weights": Variable((GENE,), PROBABILITY, "pip with weight uncertainty only (LD as exact)"),
+        "pip_ld": Variable((GENE,), PROBABILITY, "pip with LD uncertainty only (weights as their mean)"),
+        "best_context": Variable((GENE,), "", "context with the highest pip"),
+        "gene_effect": Variable((GENE,), TRAIT_PER_EXPRESSION, "effect given inclusion, best context, mean of ancestries"),
+        "gene_effect_sd": Variable((GENE,), TRAIT_PER_EXPRESSION, "its posterior standard deviation"),
+        "gene_sign_probability": Variable((GENE,), PROBABILITY, "probability that this effect is positive"),
+        "credible_set": Variable((GENE,), "", "identifiers of the 90% credible gene sets that hold the gene"),
+        "explanation": Variable((GENE,), "", "one sentence on what the result rests on"),
+        "context_pip": Variable((GENE, CONTEXT), PROBABILITY, "pip of the gene in one context"),
+        "cis_h2": Variable((GENE, CONTEXT), "share of expression variance", "variance explained by the cis-window"),
+        "cis_h2_sd": Variable((GENE, CONTEXT), "share of expression variance", "its posterior standard deviation"),
+        "effect": Variable(_GCA, TRAIT_PER_EXPRESSION, "effect given inclusion"),
+        "effect_sd": Variable(_GCA, TRAIT_PER_EXPRESSION, "its posterior standard deviation"),
+        "sign_probability": Variable(_GCA, PROBABILITY, "probability that the effect is positive"),
+        "pip_direct": Variable((VARIANT,), PROBABILITY, "posterior inclusion probability of a direct effect"),
+    },
+    WEIGHTS: {
+        "gene_index": Variable((ENTRY,), "", "position along gene"),
+        "context_index": Variable((ENTRY,), "", "position along context"),
+        "ancestry_index": Variable((ENTRY,), "", "position along ancestry"),
+        "variant_index": Variable((ENTRY,), "", "position along variant"),
+        "draw_index": Variable((ENTRY,), "", "number of the draw within its gene"),
+        "probability": Variable((ENTRY,), PROBABILITY, "weight of the draw among the draws of its gene"),
+        "weight": Variable((ENTRY,), EXPRESSION_PER_GENOTYPE, "effect of the variant on expression"),
+    },
+    OBSERVED: {
+        "z": Variable((ANCESTRY, VARIANT), "z-score", "marginal association with the trait"),
+        "twas_z": Variable((GENE,), "z-score", "classical TWAS z of the mean weights, best context, ancestries combined"),
+    },
+    CONSTANT: {
+        "position": Variable((VARIANT,), "base pairs, 1-based", "position of the variant"),
+        "effect_allele": Variable((VARIANT,), "", "effect allele"),
+        "other_allele": Variable((VARIANT,), "", "other allele"),
+        "source_id": Variable((VARIANT,), "", "identifier in the first file that holds the variant"),
+        "variant_block": Variable((VARIANT,), "", "block of the variant"),
+        "r2_lead": Variable((ANCESTRY, VARIANT), "squared correlation", "LD with the lead variant of the block"),
+        "gene_block": Variable((GENE,), "", "block of the gene"),
+        "chromosome": Variable((GENE,), "", "chromosome of the gene"),
+        "tss": Variable((GENE,), "base pairs, 1-based", "transcription start site"),
+        "n_variants": Variable((GENE,), "variants", "variants in the cis-window"),
+        "status": Variable((GENE,), "", "ok, warning, skipped or failed"),
+        "reason": Variable((GENE,), "", "why the status is not ok"),
+    },
+    BLOCKS: {
+        "block_chromosome": Variable((BLOCK,), "", "chromosome"),
+        "block_start": Variable((BLOCK,), "base pairs, 0-based", "start of the block"),
+        "block_end": Variable((BLOCK,), "base pairs", "end of the block, exclusive"),
+        "variants": Variable((BLOCK,), "variants", "number of variants"),
+        "genes": Variable((BLOCK,), "genes", "number of genes"),
+        "n_ref": Variable((BLOCK, ANCESTRY), "people", "size of the LD reference"),
+        "converged": Variable((BLOCK,), "", "whether the kernel met its criterion"),
+        "iterations": Variable((BLOCK,), "", "sweeps over the single effects"),
+        "seconds": Variable((BLOCK,), "seconds", "processor time"),
+        "block_status": Variable((BLOCK,), "", "ok, warning, skipped or failed"),
+        "block_reason": Variable((BLOCK,), "", "why the status is not ok"),
+    },
+}
