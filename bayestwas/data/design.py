@@ -1,0 +1,123 @@
+"""Designs of simulated studies: every size and rate in one frozen object, and the named presets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bayestwas.errors import SettingsError, nearest
+
+POPULATIONS = ("AFR", "EUR", "EAS")  # of the demographic model in `coalescent.py`
+
+
+@dataclass(frozen=True)
+class Design:
+    """All sizes and rates of a simulated study. People are counted per ancestry and are all distinct.
+
+    `donors[context][ancestry]` is the size of an expression panel (a missing pair: no panel). Panels of one
+    ancestry share donors: the smaller is a subset of the larger. `n_ref` is the size of the LD references;
+    None means in-sample LD: the reference is the population sample through which the GWAS noise is drawn,
+    hence exact.
+    """
+
+    name: str
+    gwas: Mapping[str, int]  # ancestry -> GWAS sample size
+    donors: Mapping[str, Mapping[str, int]]
+    blocks: int
+    genes_per_block: int
+    variants_per_block: int  # at most; thinned at random
+    block_length: int  # base pairs
+    n_ref: int | None = None
+    population: int = 4000  # people whose LD is the true LD of an ancestry
+    maf: float = (
+        0.01  # a site is kept if it reaches this in one ancestry; below it, it has no effect and no z there
+    )
+    eqtl_maf: float = 0.05  # reached by an eQTL in at least one ancestry
+    cis_window: int = 500_000  # base pairs on each side of the TSS
+    eqtl_distance: float = 50_000.0  # scale of the Laplace preference for variants near the TSS, base pairs
+    eqtl_uniform: float = 0.2  # share of eQTLs placed without regard to distance
+    cis_h2: tuple[float, float] = (0.05, 0.25)  # uniform; mean over ancestries of a gene in a context
+    effect_correlation_ancestries: float = 0.9
+    effect_correlation_contexts: float = 0.7
+    context_specific: float = 0.3  # probability that an eQTL acts in one context only
+    noise_correlation_contexts: float = 0.3  # residual expression of one donor in two contexts
+    causal_genes: tuple[float, ...] = (0.2, 0.6, 0.2)  # probability of 0, 1, 2 ... causal genes in a block
+    gene_h2: float = 0.001  # share of trait variance of a causal gene, mean over ancestries
+    direct_blocks: float = 0.5  # probability that a block has direct effects (one or two)
+    direct_h2: float = 0.001  # share of trait variance of a direct effect, mean over ancestries
+    trait_correlation_ancestries: float = 0.95
+
+    def __post_init__(self) -> None:
+        for ancestry in self.ancestries:
+            if ancestry not in POPULATIONS:
+                raise SettingsError(
+                    f"Ancestry '{ancestry}' in a simulation design",
+                    "Ancestries are populations of the demographic model",
+                    nearest(ancestry, POPULATIONS),
+                )
+        if not math.isclose(sum(self.causal_genes), 1.0):
+            raise SettingsError(
+                f"causal_genes = {self.causal_genes} sums to {sum(self.causal_genes):g}",
+                "These are the probabilities of 0, 1, 2 ... causal genes",
+                "Make them sum to 1",
+            )
+
+    @property
+    def ancestries(self) -> tuple[str, ...]:
+        """Ancestries in order: those of the GWAS first, then those with expression only."""
+        return tuple(dict.fromkeys([*self.gwas, *(a for panel in self.donors.values() for a in panel)]))
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        return tuple(self.donors)
+
+    def n_donors(self, ancestry: str) -> int:
+        """Distinct donors of an ancestry over all contexts."""
+        return max((panel.get(ancestry, 0) for panel in self.donors.values()), default=0)
+
+
+_GWAS = {"EUR": 150_000, "AFR": 30_000, "EAS": 30_000}
+PRESETS: dict[str, Design] = {
+    "demo": Design(
+        name="demo",
+        gwas=_GWAS,
+        donors={"blood": {"EUR": 300, "AFR": 120, "EAS": 100}, "liver": {"EUR": 150, "AFR": 60, "EAS": 50}},
+        blocks=6,
+        genes_per_block=10,
+        variants_per_block=700,
+        block_length=500_000,
+        n_ref=500,
+    ),
+    "friendly": Design(
+        name="friendly",
+        gwas=_GWAS,
+        donors={"tissue": {"EUR": 400, "AFR": 400, "EAS": 400}},
+        blocks=40,
+        genes_per_block=15,
+        variants_per_block=2000,
+        block_length=1_000_000,
+    ),
+    "hard": Design(
+        name="hard",
+        gwas=_GWAS,
+        donors={"tissue": {"EUR": 100, "AFR": 60, "EAS": 60}},
+        blocks=40,
+        genes_per_block=15,
+        variants_per_block=2000,
+        block_length=1_000_000,
+        n_ref=300,
+    ),
+    "tiny": Design(
+        name="tiny",
+        gwas={"EUR": 100_000, "AFR": 50_000},
+        donors={"blood": {"EUR": 150, "AFR": 80}, "liver": {"EUR": 80}},
+        blocks=2,
+        genes_per_block=4,
+        variants_per_block=60,
+        block_length=200_000,
+        n_ref=200,
+        population=500,
+        gene_h2=0.002,
+    ),
+}
