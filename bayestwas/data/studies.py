@@ -1,0 +1,275 @@
+"""Containers of what a study holds: genotypes, LD matrices, GWAS, expression panels, the study itself.
+
+Small frozen dataclasses and constructors that check their arguments; no files and no inference. Every effect is of the
+effect allele, which is also the allele that genotypes count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayestwas import names
+from bayestwas.data.variants import COLUMNS, check_variants
+from bayestwas.errors import InputError
+
+DEFAULT_CIS_WINDOW = 500_000  # base pairs on either side of the TSS
+
+
+def _first_duplicate(values: np.ndarray) -> str | None:
+    """The first value that occurs again, or None."""
+    duplicated = pd.Series(np.asarray(values, dtype=object)).duplicated().to_numpy()
+    return str(np.asarray(values)[int(np.argmax(duplicated))]) if duplicated.any() else None
+
+
+def _unique(source: str, what: str, values: np.ndarray) -> None:
+    repeated = _first_duplicate(values)
+    if repeated is not None:
+        raise InputError(
+            f"{source}: {what} '{repeated}' occurs more than once",
+            f"Every {what} is unique within a file",
+            "Rename or remove the copies",
+        )
+
+
+@dataclass(frozen=True)
+class ArrayDosages:
+    """Dosages held in memory, behind the same call as those read from a file."""
+
+    dosage: np.ndarray
+
+    def __call__(self, index: np.ndarray) -> np.ndarray:
+        """The rows `index` of the dosages, int8, variants x samples."""
+        return self.dosage[index]
+
+
+@dataclass(frozen=True)
+class Genotypes:
+    """Genotypes of a set of people, read on demand.
+
+    `variants`: DataFrame with chromosome (str), position (int, 1-based), variant_id, effect_allele (the counted
+    allele), other_allele. `samples`: identifiers of the people. `load(index)`: int8 dosages (len(index), samples) of
+    the counted allele with -1 where missing; picklable. Raises `InputError`.
+    """
+
+    name: str
+    variants: pd.DataFrame
+    samples: np.ndarray
+    load: Callable[[np.ndarray], np.ndarray]
+
+    def __post_init__(self) -> None:
+        check_variants(self.name, self.variants)
+        _unique(self.name, "sample", self.samples)
+        if len(self.samples) < 2:
+            raise InputError(
+                f"{self.name}: {len(self.samples)} samples",
+                "Genotypes hold two people or more",
+                "Give the genotypes of the whole panel",
+            )
+
+
+def genotypes_from_array(
+    name: str, variants: pd.DataFrame, samples: np.ndarray, dosage: np.ndarray
+) -> Genotypes:
+    """`Genotypes` over an array already in memory: `dosage` int8 (variants, samples), -1 where missing.
+
+    Raises `InputError` where shapes differ or a dosage is not -1, 0, 1 or 2.
+    """
+    dosage = np.asarray(dosage)
+    if dosage.shape != (len(variants), len(samples)):
+        raise InputError(
+            f"{name}: dosages of shape {dosage.shape} for {len(variants)} variants and {len(samples)} samples",
+            "Dosages are variants x samples",
+            "Transpose the array, or give the matching tables",
+        )
+    check_dosage(name, dosage)
+    return Genotypes(name, variants, np.asarray(samples), ArrayDosages(dosage.astype(np.int8)))
+
+
+def check_dosage(source: str, dosage: np.ndarray) -> None:
+    """Raise `InputError` unless every dosage is -1 (missing), 0, 1 or 2."""
+    if dosage.size and not (
+        np.isin(dosage, (-1, 0, 1, 2)).all() if dosage.dtype.kind == "f" else _in_range(dosage)
+    ):
+        raise InputError(
+            f"{source}: dosages between {dosage.min()} and {dosage.max()}",
+            "A dosage is 0, 1 or 2 copies of the effect allele, -1 where missing",
+            "Round imputed dosages to the most likely genotype",
+        )
+
+
+def _in_range(dosage: np.ndarray) -> bool:
+    return bool(dosage.min() >= -1 and dosage.max() <= 2)
+
+
+@dataclass(frozen=True)
+class LDMatrix:
+    """An LD reference given as a matrix of correlations.
+
+    `correlation`: (p, p) of the effect alleles of `variants`; rows and columns that are NaN throughout belong to
+    variants without LD. `n_ref`: people behind it. Raises `InputError`.
+    """
+
+    name: str
+    variants: pd.DataFrame
+    correlation: np.ndarray
+    n_ref: float
+
+    def __post_init__(self) -> None:
+        check_variants(self.name, self.variants)
+        p = len(self.variants)
+        if self.correlation.shape != (p, p):
+            raise InputError(
+                f"{self.name}: a matrix of shape {self.correlation.shape} for {p} variants",
+                "An LD matrix has one row and one column per variant",
+                "Write the matrix and the identifiers of the same variants, in the same order",
+            )
+        if not self.n_ref > 1:
+            raise InputError(
+                f"{self.name}: n_ref = {self.n_ref}",
+                "n_ref is the number of people the correlations were computed from",
+                "Give the size of the reference panel",
+            )
+
+
+def gwas_dataset(source: str, table: pd.DataFrame) -> xr.Dataset:
+    """GWAS summary statistics as a Dataset over `variant`.
+
+    `table`: chromosome, position, variant_id, effect_allele, other_allele, z, n and, optionally,
+    effect_allele_frequency. `source` names the file in messages. Raises `InputError`.
+    """
+    check_variants(source, table, (*COLUMNS, "z", "n"))
+    z = table["z"].to_numpy(dtype=float)
+    n = table["n"].to_numpy(dtype=float)
+    for label, bad, rule in (
+        ("z", ~np.isfinite(z), "Every z-score is a finite number"),
+        ("n", ~(np.isfinite(n) & (n > 0)), "Every sample size is above zero"),
+    ):
+        if bad.any():
+            first = table["variant_id"].iloc[int(np.argmax(bad))]
+            raise InputError(
+                f"{source}: {int(bad.sum())} variants with an unusable {label}, first {first}",
+                rule,
+                "Remove these variants, or correct them",
+            )
+    variables: dict[str, tuple[str, np.ndarray]] = {
+        "chromosome": (names.VARIANT, table["chromosome"].astype(str).to_numpy(dtype=object)),
+        "position": (names.VARIANT, table["position"].to_numpy(dtype=np.int64)),
+        "variant_id": (names.VARIANT, table["variant_id"].astype(str).to_numpy(dtype=object)),
+        "effect_allele": (names.VARIANT, table["effect_allele"].astype(str).to_numpy(dtype=object)),
+        "other_allele": (names.VARIANT, table["other_allele"].astype(str).to_numpy(dtype=object)),
+        "z": (names.VARIANT, z),
+        "n": (names.VARIANT, n),
+    }
+    if "effect_allele_frequency" in table.columns:
+        frequency = table["effect_allele_frequency"].to_numpy(dtype=float)
+        variables["effect_allele_frequency"] = (names.VARIANT, frequency)
+    return xr.Dataset(variables, attrs={"source": source})
+
+
+def expression_dataset(
+    source: str, genes: pd.DataFrame, donors: np.ndarray, values: np.ndarray
+) -> xr.Dataset:
+    """Expression as a Dataset (gene x donor) with chromosome and tss along gene.
+
+    `genes`: DataFrame with gene, chromosome, tss (1-based). `values`: (genes, donors), NaN where missing. Raises
+    `InputError`.
+    """
+    _unique(source, "gene", genes["gene"].to_numpy())
+    _unique(source, "donor", donors)
+    values = np.asarray(values, dtype=float)
+    if values.shape != (len(genes), len(donors)):
+        raise InputError(
+            f"{source}: expression of shape {values.shape} for {len(genes)} genes and {len(donors)} donors",
+            "Expression is genes x donors",
+            "Transpose the array, or give the matching tables",
+        )
+    if np.isinf(values).any():
+        gene = genes["gene"].iloc[int(np.argmax(np.isinf(values).any(axis=1)))]
+        raise InputError(
+            f"{source}: gene {gene} has an infinite value",
+            "Expression is finite, or missing",
+            "Write NA where there is no measurement",
+        )
+    return xr.Dataset(
+        {
+            "expression": ((names.GENE, names.DONOR), values),
+            "chromosome": (names.GENE, genes["chromosome"].astype(str).to_numpy(dtype=object)),
+            "tss": (names.GENE, genes["tss"].to_numpy(dtype=np.int64)),
+        },
+        coords={
+            names.GENE: genes["gene"].astype(str).to_numpy(dtype=object),
+            names.DONOR: np.asarray(donors).astype(str).astype(object),
+        },
+        attrs={"source": source},
+    )
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Expression of one context in one ancestry, with the genotypes of its donors.
+
+    `expression`: Dataset of `expression_dataset`. `covariates`: DataArray (covariate x donor), or None.
+    """
+
+    context: str
+    ancestry: str
+    genotypes: Genotypes
+    expression: xr.Dataset
+    covariates: xr.DataArray | None = None
+
+    def __post_init__(self) -> None:
+        for what, value in (("context", self.context), ("ancestry", self.ancestry)):
+            check_label(what, value)
+
+
+def check_label(what: str, value: str) -> None:
+    """Raise `InputError` unless `value` can name a group of a DataTree and a file: not empty, no slash, no dot alone."""
+    if not value or "/" in value or "\\" in value or value in (".", ".."):
+        raise InputError(
+            f"{what} = '{value}'",
+            f"The name of a {what} is not empty and holds no slash",
+            "Use letters, digits, dots, hyphens or underscores",
+        )
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a study file names, read but not yet put together.
+
+    `gwas` and `ld` by ancestry; `blocks` a DataFrame (block, chromosome, start, end; 0-based half-open) or None;
+    `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base pairs on
+    either side of a TSS.
+    """
+
+    name: str
+    build: str
+    blocks: pd.DataFrame | None
+    gwas: dict[str, xr.Dataset]
+    ld: dict[str, Genotypes | LDMatrix]
+    panels: tuple[Panel, ...]
+    files: tuple[Path, ...] = ()
+    genes: tuple[str, ...] | None = None
+    cis_window: int = DEFAULT_CIS_WINDOW
+    simulated: bool = False
+    settings: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        without = sorted(set(self.gwas) - set(self.ld))
+        if without:
+            raise InputError(
+                f"study {self.name}: GWAS in {', '.join(without)} without an LD reference",
+                "Every ancestry with a GWAS has an LD reference",
+                f"Add LD for {', '.join(without)}, or leave its GWAS out",
+            )
+        if self.cis_window <= 0:
+            raise InputError(
+                f"study {self.name}: cis_window = {self.cis_window}",
+                "The cis-window is a number of base pairs above zero, on either side of the TSS",
+                "Give cis_window = 500000, for example",
+            )
