@@ -118,6 +118,8 @@ PRESETS: dict[str, Design] = {
         block_length=200_000,
         n_ref=200,
         population=500,
+        maf=0.05,
+        eqtl_maf=0.1,
         gene_h2=0.002,
     ),
 }

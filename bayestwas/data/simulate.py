@@ -23,6 +23,7 @@ MeanSD = tuple[np.ndarray, np.ndarray]  # of dosages over the population sample,
 
 BUILD = "GRCh38"
 BLOCK_SPACING = 20_000_000  # base pairs between the starts of blocks of one chromosome
+BLOCKS_PER_CHROMOSOME = 3
 AUTOSOMES = 22
 
 
@@ -73,14 +74,14 @@ class SimulatedBlock:
             name=self.name,
             variants=self.variants,
             gwas={a: (z, np.where(np.isfinite(z), self.n[a], np.nan)) for a, z in self.z.items()},
-            ld=dict(self.reference),
+            ld={a: self.reference[a] for a in self.z},
             panels=panels,
             genes=genes,
             build=BUILD,
             study=self.design.name,
             simulated=True,
         )
-        for ancestry in self.reference:
+        for ancestry in self.z:
             tree[f"ld/{ancestry}"].attrs["n_ref"] = n_ref
         return tree
 
@@ -105,8 +106,10 @@ def simulate_block(design: Design, rng: np.random.Generator, block_index: int) -
     msprime is missing.
     """
     name = f"block{block_index + 1:03d}"
-    chromosome = str(1 + block_index % AUTOSOMES)
-    start = BLOCK_SPACING * (1 + block_index // AUTOSOMES)
+    round_of_genome, place = divmod(block_index, BLOCKS_PER_CHROMOSOME * AUTOSOMES)
+    chromosome = str(1 + place // BLOCKS_PER_CHROMOSOME)
+    along = BLOCKS_PER_CHROMOSOME * round_of_genome + place % BLOCKS_PER_CHROMOSOME
+    start = BLOCK_SPACING * (1 + along)
     variants, dosage = genotypes(design, rng, chromosome, start)
     population = {a: d[:, : design.population] for a, d in dosage.items()}
     n_donors = {a: design.n_donors(a) for a in dosage}
