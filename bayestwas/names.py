@@ -145,7 +145,7 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "genes": Variable((BLOCK,), "genes", "number of genes"),
         "n_ref": Variable((BLOCK, ANCESTRY), "people", "size of the LD reference"),
         "converged": Variable((BLOCK,), "", "whether the kernel met its criterion"),
-        "iterations": Variable((BLOCK,), "", "sweeps over the single effects"),
+        "iterations": Variable((BLOCK,), "sweeps", "sweeps over the single effects"),
         "seconds": Variable((BLOCK,), "seconds", "processor time"),
         "block_status": Variable((BLOCK,), "", "ok, warning, skipped or failed"),
         "block_reason": Variable((BLOCK,), "", "why the status is not ok"),
