@@ -24,8 +24,8 @@ def check_dataset(
 ) -> None:
     """Raise `InputError` unless `dataset` holds the variables of `table`, with their dims in any order.
 
-    `where` names the place in messages; a variable of `optional` may be absent. Variables that the table does not
-    list are left alone.
+    `where` names the place in messages; a variable of `optional` may be absent. Variables that the table does
+    not list are left alone.
     """
     optional = set(optional)
     for name, variable in table.items():
@@ -48,7 +48,8 @@ def check_dataset(
 
 
 def check_locus(tree: xr.DataTree) -> None:
-    """Raise `InputError` unless `tree` is a locus: see `names.LOCUS_VARIABLES` for its groups and variables."""
+    """Raise `InputError` unless `tree` is a locus: see `names.LOCUS_VARIABLES` for its groups and
+    variables."""
     if not isinstance(tree, xr.DataTree):
         raise InputError(
             f"a {type(tree).__name__}",
@@ -97,7 +98,8 @@ def _group(tree: xr.DataTree, group: str) -> xr.Dataset:
         found = ", ".join(tree.children) or "none"
         raise InputError(
             f"a locus with the groups {found}, and no '{group}'",
-            f"A locus has the groups {names.GWAS}, {names.LD} and {names.GENES}; {names.EXPRESSION} where there is any",
+            f"A locus has the groups {names.GWAS}, {names.LD} and {names.GENES}; {names.EXPRESSION} where "
+            "there is any",
             f"Add the group '{group}', or build the locus with bayestwas.data.schema.locus",
         )
     return tree[group].to_dataset()
@@ -174,15 +176,17 @@ def _check_panel(where: str, dataset: xr.Dataset, tree: xr.DataTree) -> None:
             "Expression and covariates are finite for every donor",
             "Drop the donors or the genes without a measurement",
         )
-    unknown = set(dataset[names.GENE].values.astype(str)) - set(
-        tree[names.GENES][names.GENE].values.astype(str)
-    )
+    unknown = _labels(dataset) - _labels(tree[names.GENES].to_dataset())
     if unknown:
         raise InputError(
             f"{where}: gene {sorted(unknown)[0]} is not in the group genes",
             "Every gene with expression has a row in the group genes, with its TSS",
             "Add it to genes, or drop it here",
         )
+
+
+def _labels(dataset: xr.Dataset) -> set[str]:
+    return {str(gene) for gene in dataset[names.GENE].values}
 
 
 def _text(values: Any) -> np.ndarray:
@@ -207,12 +211,12 @@ def locus(
     """Build a locus from plain labelled arrays.
 
     `variants`: DataFrame indexed by variant (chromosome:position:other:effect) with chromosome, position,
-    effect_allele, other_allele, source_id. `gwas`: ancestry -> (z, n), each (p,), NaN where absent; n may be a
-    scalar. `ld`: ancestry -> dosage int8 (p, n_ref), or (correlation (p, p), n_ref). `panels`: (context, ancestry,
-    dosage int8 (p, donors), donors, expression DataFrame gene x donor, covariates DataFrame covariate x donor or
-    None). `genes`: DataFrame indexed by gene with chromosome, tss, status, reason. `start`, `end`: the block, 0-based
-    half-open; by default the span of the variants. `cis_window`: base pairs on either side of a TSS whose variants
-    may act on the gene. Raises `InputError`.
+    effect_allele, other_allele, source_id. `gwas`: ancestry -> (z, n), each (p,), NaN where absent; n may be
+    a scalar. `ld`: ancestry -> dosage int8 (p, n_ref), or (correlation (p, p), n_ref). `panels`: (context,
+    ancestry, dosage int8 (p, donors), donors, expression DataFrame gene x donor, covariates DataFrame
+    covariate x donor or None). `genes`: DataFrame indexed by gene with chromosome, tss, status, reason.
+    `start`, `end`: the block, 0-based half-open; by default the span of the variants. `cis_window`: base
+    pairs on either side of a TSS whose variants may act on the gene. Raises `InputError`.
     """
     position = variants["position"].to_numpy(dtype=np.int64)
     root = xr.Dataset(

@@ -1,7 +1,7 @@
 """Containers of what a study holds: genotypes, LD matrices, GWAS, expression panels, the study itself.
 
-Small frozen dataclasses and constructors that check their arguments; no files and no inference. Every effect is of the
-effect allele, which is also the allele that genotypes count.
+Small frozen dataclasses and constructors that check their arguments; no files and no inference. Every effect
+is of the effect allele, which is also the allele that genotypes count.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class ArrayDosages:
 class Genotypes:
     """Genotypes of a set of people, read on demand.
 
-    `variants`: DataFrame with chromosome (str), position (int, 1-based), variant_id, effect_allele (the counted
-    allele), other_allele. `samples`: identifiers of the people. `load(index)`: int8 dosages (len(index), samples) of
-    the counted allele with -1 where missing; picklable. Raises `InputError`.
+    `variants`: DataFrame with chromosome (str), position (int, 1-based), variant_id, effect_allele (the
+    counted allele), other_allele. `samples`: identifiers of the people. `load(index)`: int8 dosages
+    (len(index), samples) of the counted allele with -1 where missing; picklable. Raises `InputError`.
     """
 
     name: str
@@ -83,7 +83,8 @@ def genotypes_from_array(
     dosage = np.asarray(dosage)
     if dosage.shape != (len(variants), len(samples)):
         raise InputError(
-            f"{name}: dosages of shape {dosage.shape} for {len(variants)} variants and {len(samples)} samples",
+            f"{name}: dosages of shape {dosage.shape} for {len(variants)} variants and {len(samples)} "
+            "samples",
             "Dosages are variants x samples",
             "Transpose the array, or give the matching tables",
         )
@@ -111,8 +112,8 @@ def _in_range(dosage: np.ndarray) -> bool:
 class LDMatrix:
     """An LD reference given as a matrix of correlations.
 
-    `correlation`: (p, p) of the effect alleles of `variants`; rows and columns that are NaN throughout belong to
-    variants without LD. `n_ref`: people behind it. Raises `InputError`.
+    `correlation`: (p, p) of the effect alleles of `variants`; rows and columns that are NaN throughout belong
+    to variants without LD. `n_ref`: people behind it. Raises `InputError`.
     """
 
     name: str
@@ -177,8 +178,8 @@ def expression_dataset(
 ) -> xr.Dataset:
     """Expression as a Dataset (gene x donor) with chromosome and tss along gene.
 
-    `genes`: DataFrame with gene, chromosome, tss (1-based). `values`: (genes, donors), NaN where missing. Raises
-    `InputError`.
+    `genes`: DataFrame with gene, chromosome, tss (1-based). `values`: (genes, donors), NaN where missing.
+    Raises `InputError`.
     """
     _unique(source, "gene", genes["gene"].to_numpy())
     _unique(source, "donor", donors)
@@ -229,7 +230,8 @@ class Panel:
 
 
 def check_label(what: str, value: str) -> None:
-    """Raise `InputError` unless `value` can name a group of a DataTree and a file: not empty, no slash, no dot alone."""
+    """Raise `InputError` unless `value` can name a group of a DataTree and a file: not empty, no slash, no
+    dot alone."""
     if not value or "/" in value or "\\" in value or value in (".", ".."):
         raise InputError(
             f"{what} = '{value}'",
@@ -242,9 +244,9 @@ def check_label(what: str, value: str) -> None:
 class Study:
     """Everything a study file names, read but not yet put together.
 
-    `gwas` and `ld` by ancestry; `blocks` a DataFrame (block, chromosome, start, end; 0-based half-open) or None;
-    `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base pairs on
-    either side of a TSS.
+    `gwas` and `ld` by ancestry; `blocks` a DataFrame (block, chromosome, start, end; 0-based half-open) or
+    None; `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base
+    pairs on either side of a TSS.
     """
 
     name: str

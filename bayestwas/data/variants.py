@@ -55,8 +55,8 @@ def standard_build(build: str) -> str:
 def parse_variant_ids(ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
     """Read identifiers of the form chr_pos_other_effect[_build] or chr:pos:other:effect[:build].
 
-    Returns a DataFrame with the columns chromosome, position (Int64), other_allele, effect_allele, build; every
-    entry of a row is missing where the identifier has another form (an rs number, for example).
+    Returns a DataFrame with the columns chromosome, position (Int64), other_allele, effect_allele, build;
+    every entry of a row is missing where the identifier has another form (an rs number, for example).
     """
     parts = pd.Series(np.asarray(ids, dtype=object)).astype(str).str.extract(_ID)
     parts.columns = ["chromosome", "position", "other_allele", "effect_allele", "build"]
@@ -72,7 +72,8 @@ def parse_variant_ids(ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
 
 
 def check_variants(source: str, variants: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> None:
-    """Raise `InputError` unless `variants` has the columns, whole positions above zero, and alleles that differ."""
+    """Raise `InputError` unless `variants` has the columns, whole positions above zero, and alleles that
+    differ."""
     lacking = [name for name in columns if name not in variants.columns]
     if lacking:
         raise InputError(
@@ -95,7 +96,8 @@ def check_variants(source: str, variants: pd.DataFrame, columns: Sequence[str] =
             str(variants["variant_id"].iloc[row]) if "variant_id" in variants.columns else f"row {row + 1}"
         )
         raise InputError(
-            f"{source}: {int(same.sum())} variants have the same effect_allele and other_allele, first {label}",
+            f"{source}: {int(same.sum())} variants have the same effect_allele and other_allele, first "
+            f"{label}",
             "The two alleles of a variant differ",
             "Correct or remove these variants",
         )

@@ -1,0 +1,130 @@
+"""Expression panels in the layouts of FastQTL and tensorQTL: phenotypes as BED, covariates as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayestwas import names
+from bayestwas.data.studies import expression_dataset
+from bayestwas.errors import InputError
+from bayestwas.io.tables import read_table
+
+FIRST_COLUMNS = "#chr start end gene_id"
+_CHROMOSOME = ("#chr", "chr", "#chrom", "chrom", "#chromosome", "chromosome")
+
+
+def read_expression(path: str | Path, source: str | None = None) -> xr.Dataset:
+    """Read a phenotype BED: #chr, start, end, gene_id and one column per donor; TSS = end = start + 1.
+
+    Missing values are NaN. Returns the Dataset of `data.studies.expression_dataset`. Raises `InputError`.
+    """
+    path = Path(path)
+    table = read_table(
+        path, text_columns=(*_CHROMOSOME, "#Chr", "#CHROM", "gene_id", "phenotype_id", "ID", "pid", "gene")
+    )
+    columns = [str(name) for name in table.columns]
+    lower = [name.lower() for name in columns[:4]]
+    if len(columns) < 5 or lower[0] not in _CHROMOSOME or lower[1:3] != ["start", "end"]:
+        raise InputError(
+            f"{path} starts with the columns {', '.join(columns[:5])}",
+            f"A phenotype BED (FastQTL, tensorQTL) starts with {FIRST_COLUMNS}, then has one column per "
+            "donor",
+            "Rename or reorder the columns",
+        )
+    first = table.attrs["first_line"]
+    start, end = (_whole(path, table, name, first) for name in columns[1:3])
+    if (end - start != 1).any():
+        row = int(np.argmax(end - start != 1))
+        raise InputError(
+            f"{path} line {int(table.index[row]) + first}: start {start[row]}, end {end[row]}",
+            "The interval of a phenotype is one base: start + 1 = end = TSS",
+            "Give the transcription start site, not the body of the gene",
+        )
+    genes = pd.DataFrame(
+        {
+            "gene": table[columns[3]].astype(str).to_numpy(dtype=object),
+            "chromosome": table[columns[0]].astype(str).to_numpy(dtype=object),
+            "tss": end,
+        }
+    )
+    values = _values(path, table, columns[4:], first, columns[3])
+    return expression_dataset(source or str(path), genes, np.array(columns[4:], dtype=object), values)
+
+
+def _whole(path: Path, table: pd.DataFrame, column: str, first: int) -> np.ndarray:
+    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
+    bad = ~(np.isfinite(numbers) & (numbers >= 0) & (numbers % 1 == 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"{path} line {int(table.index[row]) + first}: {column} is '{table[column].iloc[row]!s}'",
+            "start and end are whole numbers of base pairs",
+            "Correct the line",
+        )
+    return numbers.astype(np.int64)
+
+
+def _values(path: Path, table: pd.DataFrame, columns: list[str], first: int, label: str) -> np.ndarray:
+    """The numbers of the columns, (rows, columns), NaN where missing; text is an error."""
+    block = table[columns]
+    if all(pd.api.types.is_numeric_dtype(kind) for kind in block.dtypes):
+        return block.to_numpy(dtype=float)
+    out = block.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    bad = np.isnan(out) & block.notna().to_numpy()
+    if bad.any():
+        row, column = (int(i[0]) for i in np.nonzero(bad))
+        raise InputError(
+            f"{path} line {int(table.index[row]) + first}: column {columns[column]} of "
+            f"{table[label].iloc[row]!s} is "
+            f"'{block.iloc[row, column]!s}'",
+            "Every column after the first ones is a person, and holds numbers",
+            "Remove columns that are not people, and write NA for missing values",
+        )
+    return out
+
+
+def read_covariates(path: str | Path, source: str | None = None) -> xr.DataArray:
+    """Read covariates in FastQTL layout: a header of donors, one row per covariate, its name first.
+
+    Returns a DataArray (covariate x donor). Raises `InputError` for text, missing values or repeated names.
+    """
+    path = Path(path)
+    table = read_table(path)
+    columns = [str(name) for name in table.columns]
+    if len(columns) < 2:
+        raise InputError(
+            f"{path} has {len(columns)} column",
+            "A covariate file has the name of the covariate in its first column, then one column per donor",
+            "Write one row per covariate, with a header of donors",
+        )
+    first = table.attrs["first_line"]
+    values = _values(path, table, columns[1:], first, columns[0])
+    if not np.isfinite(values).all():
+        row, column = (int(i[0]) for i in np.nonzero(~np.isfinite(values)))
+        raise InputError(
+            f"{path} line {int(table.index[row]) + first}: {table.iloc[row, 0]!s} is missing or infinite "
+            "for donor "
+            f"{columns[1 + column]}",
+            "Every covariate is known for every donor",
+            "Fill it in, or drop the covariate",
+        )
+    labels = table[columns[0]].astype(str)
+    if labels.duplicated().any():
+        raise InputError(
+            f"{path}: covariate '{labels[labels.duplicated()].iloc[0]}' occurs more than once",
+            "Every covariate has its own name",
+            "Rename or remove one of them",
+        )
+    return xr.DataArray(
+        values,
+        dims=(names.COVARIATE, names.DONOR),
+        coords={
+            names.COVARIATE: labels.to_numpy(dtype=object),
+            names.DONOR: np.array(columns[1:], dtype=object),
+        },
+        attrs={"source": source or str(path)},
+    )

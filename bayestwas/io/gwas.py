@@ -1,0 +1,267 @@
+"""GWAS summary statistics: GWAS-SSF and plain tables, with z or with an effect and its standard error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.special import ndtri
+
+from bayestwas.data.studies import gwas_dataset
+from bayestwas.errors import InputError, nearest
+from bayestwas.io.tables import read_table
+
+# What each column may be called, in lower case; the first name is that of GWAS-SSF where it has one.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "chromosome": ("chromosome", "chr", "chrom", "#chrom", "#chr", "hm_chrom"),
+    "position": ("base_pair_location", "position", "pos", "bp", "base_pair", "genpos", "hm_pos"),
+    "effect_allele": ("effect_allele", "ea", "a1", "allele1", "alt", "tested_allele", "hm_effect_allele"),
+    "other_allele": (
+        "other_allele",
+        "oa",
+        "nea",
+        "non_effect_allele",
+        "a2",
+        "allele0",
+        "allele2",
+        "ref",
+        "hm_other_allele",
+    ),
+    "z": ("z", "z_score", "zscore", "z_stat", "zstat", "z-score"),
+    "beta": ("beta", "effect", "b", "effect_size", "log_odds", "log_or", "hm_beta"),
+    "standard_error": ("standard_error", "se", "stderr", "std_err", "sebeta", "beta_se"),
+    "p_value": ("p_value", "p", "pval", "pvalue", "p-value", "p_val", "p.value"),
+    "neg_log_10_p_value": ("neg_log_10_p_value", "log10p", "mlog10p", "neg_log10_p", "logp"),
+    "odds_ratio": ("odds_ratio", "or", "hm_odds_ratio"),
+    "n": ("n", "sample_size", "samplesize", "n_total", "n_samples", "totalsamplesize", "neff", "n_eff"),
+    "effect_allele_frequency": (
+        "effect_allele_frequency",
+        "eaf",
+        "freq",
+        "freq1",
+        "a1freq",
+        "a1_freq",
+        "alt_freq",
+        "hm_effect_allele_frequency",
+    ),
+    "variant_id": (
+        "variant_id",
+        "rsid",
+        "rs_id",
+        "snp",
+        "snpid",
+        "id",
+        "markername",
+        "hm_variant_id",
+        "hm_rsid",
+    ),
+}
+REQUIRED = ("chromosome", "position", "effect_allele", "other_allele")
+_TEXT = ("chromosome", "effect_allele", "other_allele", "variant_id")
+
+
+def read_gwas(path: str | Path, n: float | None = None, source: str | None = None) -> xr.Dataset:
+    """Read GWAS summary statistics into a Dataset over `variant` (see `data.studies.gwas_dataset`).
+
+    The z-score is taken from a column z; otherwise it is beta / standard_error; otherwise it has the sign of
+    beta and the size of the two-sided p_value. `n` is the sample size where the file has no such column (a
+    column wins). `source` stands for the file in later messages. Column names are read in any case, see
+    `SYNONYMS`. Raises `InputError` naming file, line and remedy: missing columns, p-values without effects, n
+    absent, values that are missing, infinite or out of range.
+    """
+    path = Path(path)
+    spellings = {name for key in _TEXT for name in SYNONYMS[key]}
+    table = read_table(path, text_columns=_in_any_case(spellings))
+    columns = _columns(table)
+    _check_columns(path, table, columns, n)
+    out = pd.DataFrame(
+        {
+            "chromosome": _text(path, table, columns["chromosome"]),
+            "position": _positions(path, table, columns["position"]),
+            "effect_allele": _text(path, table, columns["effect_allele"]).str.upper().astype(object),
+            "other_allele": _text(path, table, columns["other_allele"]).str.upper().astype(object),
+            "z": _z(path, table, columns),
+            "n": _n(path, table, columns, n),
+        }
+    )
+    if "variant_id" in columns:
+        out["variant_id"] = table[columns["variant_id"]].fillna("").astype(str)
+    else:
+        position = out["position"].astype(str)
+        out["variant_id"] = (
+            out["chromosome"] + ":" + position + ":" + out["other_allele"] + ":" + out["effect_allele"]
+        )
+    if "effect_allele_frequency" in columns:
+        frequency = _numbers(table, columns["effect_allele_frequency"])
+        bad = ~((frequency >= 0) & (frequency <= 1)) & ~np.isnan(frequency)
+        _refuse(
+            path,
+            table,
+            bad,
+            columns["effect_allele_frequency"],
+            "A frequency lies between 0 and 1",
+            "Correct it, or leave it missing",
+        )
+        out["effect_allele_frequency"] = frequency
+    return gwas_dataset(source or path.name, out)
+
+
+def _in_any_case(spellings: set[str]) -> tuple[str, ...]:
+    return tuple(
+        sorted({form for name in spellings for form in (name, name.upper(), name.capitalize(), name.title())})
+    )
+
+
+def _columns(table: pd.DataFrame) -> dict[str, str]:
+    """Our name -> the column of the file that holds it; earlier synonyms win."""
+    lower = {str(name).lower(): str(name) for name in table.columns}
+    found = {}
+    for key, spellings in SYNONYMS.items():
+        match = next((lower[name] for name in spellings if name in lower), None)
+        if match is not None:
+            found[key] = match
+    return found
+
+
+def _check_columns(path: Path, table: pd.DataFrame, columns: dict[str, str], n: float | None) -> None:
+    listed = ", ".join(str(name) for name in table.columns)
+    for key in REQUIRED:
+        if key not in columns:
+            close = nearest(SYNONYMS[key][0], [str(name) for name in table.columns])
+            raise InputError(
+                f"{path} has no column for the {key.replace('_', ' ')}; it has {listed}",
+                f"A GWAS file has one of the columns {', '.join(SYNONYMS[key])}",
+                f"Rename the column that holds it to {SYNONYMS[key][0]}. {close}",
+            )
+    direct = (
+        "z" in columns or {"beta", "standard_error"} <= set(columns) or {"beta", "p_value"} <= set(columns)
+    )
+    if not direct and "odds_ratio" in columns:
+        raise InputError(
+            f"{path} has odds ratios ('{columns['odds_ratio']}') and no beta",
+            "Whether a standard error is of the odds ratio or of its logarithm cannot be told from a file",
+            "Add a column z, or beta = log(odds_ratio) with its standard_error",
+        )
+    if not direct and ("p_value" in columns or "neg_log_10_p_value" in columns):
+        name = columns.get("p_value", columns.get("neg_log_10_p_value"))
+        raise InputError(
+            f"{path} has p-values ('{name}') without effects; it has {listed}",
+            "A p-value has no sign, so it does not say which allele raises the trait, and a z-score cannot "
+            "be made",
+            "Add a column z, or beta and standard_error",
+        )
+    if not direct:
+        raise InputError(
+            f"{path} has neither z nor beta with standard_error; it has {listed}",
+            f"A GWAS file has a column z ({', '.join(SYNONYMS['z'])}), or beta "
+            f"({', '.join(SYNONYMS['beta'])}) and standard_error ({', '.join(SYNONYMS['standard_error'])})",
+            "Rename the columns that hold them",
+        )
+    if "n" not in columns and n is None:
+        raise InputError(
+            f"{path} has no sample size; it has {listed}",
+            f"The sample size is a column ({', '.join(SYNONYMS['n'])}) or is given",
+            "Add n = <people> under [[gwas]] in the study file, or a column n to the file",
+        )
+
+
+def _refuse(path: Path, table: pd.DataFrame, bad: np.ndarray, column: str, rule: str, remedy: str) -> None:
+    """Raise `InputError` with the number of bad rows, their first lines and the first value."""
+    bad = np.asarray(bad)
+    if not bad.any():
+        return
+    rows = np.flatnonzero(bad)
+    lines = ", ".join(str(int(table.index[row]) + table.attrs["first_line"]) for row in rows[:3])
+    value = table[column].iloc[int(rows[0])]
+    plural = "row" if len(rows) == 1 else "rows"
+    raise InputError(
+        f"{path}: {column} is '{value}' in {len(rows)} {plural}, line "
+        f"{lines}{' ...' if len(rows) > 3 else ''}",
+        rule,
+        remedy,
+    )
+
+
+def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+    return pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def _text(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
+    _refuse(
+        path,
+        table,
+        table[column].isna().to_numpy(),
+        column,
+        f"Every row has a {column}",
+        "Remove these rows, or fill them in",
+    )
+    return table[column].astype(str).astype(object)
+
+
+def _positions(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
+    position = _numbers(table, column)
+    bad = ~(np.isfinite(position) & (position > 0) & (position % 1 == 0))
+    _refuse(
+        path,
+        table,
+        bad,
+        column,
+        "A position is a whole number of base pairs above zero",
+        "Remove these rows, or correct them",
+    )
+    return position.astype(np.int64)
+
+
+def _z(path: Path, table: pd.DataFrame, columns: dict[str, str]) -> np.ndarray:
+    """z-scores, from the best columns there are."""
+    remedy = "Remove these rows, or correct them"
+    if "z" in columns:
+        z = _numbers(table, columns["z"])
+        _refuse(path, table, ~np.isfinite(z), columns["z"], "Every z-score is a finite number", remedy)
+        return z
+    beta = _numbers(table, columns["beta"])
+    _refuse(path, table, ~np.isfinite(beta), columns["beta"], "Every effect is a finite number", remedy)
+    if "standard_error" in columns:
+        se = _numbers(table, columns["standard_error"])
+        bad = ~(np.isfinite(se) & (se > 0))
+        _refuse(
+            path,
+            table,
+            bad,
+            columns["standard_error"],
+            "Every standard error is finite and above zero",
+            remedy,
+        )
+        return beta / se
+    p = _numbers(table, columns["p_value"])
+    bad = ~((p > 0) & (p <= 1))
+    _refuse(
+        path,
+        table,
+        bad,
+        columns["p_value"],
+        "Every p-value is above 0 and at most 1",
+        "Add a column standard_error, or z: a p-value that was rounded to zero has lost its size",
+    )
+    return np.asarray(-np.sign(beta) * ndtri(p / 2))
+
+
+def _n(path: Path, table: pd.DataFrame, columns: dict[str, str], n: float | None) -> np.ndarray:
+    if "n" not in columns:
+        assert n is not None  # _check_columns
+        if not (np.isfinite(n) and n > 0):
+            raise InputError(f"{path}: n = {n}", "A sample size is above zero", "Correct n in the study file")
+        return np.full(len(table), float(n))
+    sizes = _numbers(table, columns["n"])
+    bad = ~(np.isfinite(sizes) & (sizes > 0))
+    _refuse(
+        path,
+        table,
+        bad,
+        columns["n"],
+        "Every sample size is a number above zero",
+        "Remove these rows, or fill n in",
+    )
+    return sizes

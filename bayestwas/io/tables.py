@@ -1,0 +1,146 @@
+"""Tables as text: read what users bring, write tab-separated files that are never half-written."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+
+from bayestwas.errors import InputError, OutputError
+
+MISSING = ("", "NA", "na", "NaN", "nan", ".", "#NA", "#N/A", "NULL", "null", "None")
+
+
+def require_file(path: Path, what: str = "file") -> Path:
+    """The path itself. Raises `InputError` where there is no such file."""
+    if path.is_file():
+        return path
+    parent = path.parent
+    near = sorted(p.name for p in parent.iterdir())[:8] if parent.is_dir() else []
+    raise InputError(
+        f"{what} {path} does not exist",
+        "Every file that is named can be read",
+        f"Correct the path; {parent} holds {', '.join(near)}"
+        if near
+        else f"Correct the path; {parent} is empty or absent",
+    )
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """Open a plain or gzipped text file. Raises `InputError` where it is damaged or is not text."""
+    require_file(path)
+    with open(path, "rb") as raw:
+        gzipped = raw.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if gzipped else open(path, encoding="utf-8") as handle:
+            yield handle
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError, zlib.error) as error:
+        raise InputError(
+            f"{path} breaks off or is damaged ({error})",
+            "A table is a whole text file, plain or gzipped",
+            "Copy or download the file again",
+        ) from error
+
+
+def read_table(path: Path, *, text_columns: tuple[str, ...] = (), comment: str = "##") -> pd.DataFrame:
+    """Read a table with a header line, separated by tabs, commas or blanks, plain or gzipped.
+
+    Lines before the header that start with `comment` are skipped. Columns named in `text_columns` stay text;
+    the attribute `first_line` of the result is the line number of its first row. Raises `InputError`.
+    """
+    with open_text(path) as handle:
+        skipped = 0
+        header = handle.readline()
+        while header.startswith(comment):
+            skipped += 1
+            header = handle.readline()
+        if not header.strip():
+            raise InputError(f"{path} is empty", "A table has a header line and rows", "Write the file again")
+        separator = next((mark for mark in ("\t", ",") if mark in header), None)
+        columns = [name.strip() for name in header.strip("\r\n").split(separator)]
+        repeated = sorted({name for name in columns if columns.count(name) > 1})
+        if repeated:
+            raise InputError(
+                f"{path}: column '{repeated[0]}' occurs more than once",
+                "Every column has its own name",
+                "Rename or remove one of them",
+            )
+        table = _read_rows(path, handle, separator or r"\s+", columns, text_columns)
+    table = table[~table.isna().all(axis=1)]
+    table.attrs["first_line"] = skipped + 2
+    return table
+
+
+def _read_rows(
+    path: Path, handle: IO[str], separator: str, columns: list[str], text_columns: tuple[str, ...]
+) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+        try:
+            return pd.read_csv(
+                handle,
+                sep=separator,
+                header=None,
+                names=columns,
+                index_col=False,
+                dtype={name: str for name in columns if name in text_columns},
+                na_values=list(MISSING),
+                keep_default_na=False,
+                low_memory=False,
+                skip_blank_lines=False,
+            )
+        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+            raise InputError(
+                f"{path}: rows of unequal length ({str(error).strip()})",
+                f"Every row has the {len(columns)} columns of the header",
+                "Correct the rows, or write the file again",
+            ) from error
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error."""
+    path = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path} ({error.strerror})",
+            "The folder exists and can be written to",
+            "Choose another folder",
+        ) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a tab-separated table: floats with up to 6 significant digits, NA where missing, all of it or
+    nothing.
+
+    A name that ends in .gz is gzipped. The index is not written.
+    """
+    path = Path(path)
+    with atomic(path) as temporary:
+        table.to_csv(
+            temporary,
+            sep="\t",
+            index=False,
+            float_format="%.6g",
+            na_rep="NA",
+            compression={"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None,
+        )
