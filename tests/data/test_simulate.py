@@ -81,7 +81,8 @@ def test_causal_genes_and_direct_effects_explain_the_stated_share(block: Simulat
 
 
 def test_z_is_normal_around_r_beta_with_covariance_r() -> None:
-    """Whitened residuals of z, (U'r)^2 / eigenvalue, have mean 1; sd of a mean of m such squares is sqrt(2 / m)."""
+    """Whitened residuals of z, (U'r)^2 / eigenvalue, have mean 1; sd of a mean of m such squares is sqrt(2 /
+    m)."""
     squares = []
     for index in range(12):
         block = simulate_block(IN_SAMPLE, block_generator(7, index), index)
@@ -101,7 +102,8 @@ def test_z_is_normal_around_r_beta_with_covariance_r() -> None:
 
 
 def test_expression_has_variance_one_and_contexts_share_noise() -> None:
-    """Over 40 genes x 150 donors, sd of the mean variance is below sqrt(2 / 6000) / (1 - LD); 4 sd is 0.08."""
+    """Over 40 genes x 150 donors the sd of the mean variance is about sqrt(2 / 6000) = 0.018; 0.08 is 4
+    sd."""
     blocks = [simulate_block(TINY, block_generator(3, i), i) for i in range(10)]
     variance = np.mean([b.expression["blood", "EUR"].to_numpy().var(axis=1).mean() for b in blocks])
     assert abs(variance - 1) < 0.08
@@ -112,7 +114,8 @@ def test_expression_has_variance_one_and_contexts_share_noise() -> None:
         sd = np.sqrt(np.maximum(x.var(axis=1), 1e-9))
         for g in range(len(b.genes)):
             rows = np.flatnonzero(b.weights[g, :, 0].any(axis=0))
-            design = np.column_stack([np.ones(80), ((x[rows, :80] - mean[rows, None]) / sd[rows, None]).T])
+            scaled = (x[rows, :80] - mean[rows, None]) / sd[rows, None]
+            design = np.column_stack([np.ones(80), scaled.T])
             residuals = []
             for context in ("blood", "liver"):
                 y = b.expression[context, "EUR"].iloc[g].to_numpy()[:80]
@@ -179,7 +182,7 @@ def test_unknown_ancestry_names_the_valid_ones() -> None:
 
 
 def test_causal_gene_probabilities_sum_to_one() -> None:
-    with pytest.raises(SettingsError, match="sums to 0.5"):
+    with pytest.raises(SettingsError, match=r"sums to 0\.5"):
         dataclasses.replace(TINY, causal_genes=(0.5,))
 
 

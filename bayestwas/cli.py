@@ -1,0 +1,243 @@
+"""The command line: arguments to one call, and a true exit status.
+
+0: all good. 1: finished, and some blocks or genes failed. 2: could not run; one message says what was given,
+the rule it breaks and the remedy. Skipped genes (no variant in the window, say) are facts of the data and
+leave the status at 0.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bayestwas.errors import BayestwasError, SettingsError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FINISHED_WITH_FAILURES = 1
+COULD_NOT_RUN = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+DEBUG = "BAYESTWAS_DEBUG"  # set to anything: unexpected errors keep their traceback
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+    help="Which gene, in which context, in which ancestry, drives a trait, and how sure are we.\n\n"
+    "Exit status: 0 all good; 1 finished, with failed blocks or genes; 2 could not run.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bayestwas {_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    pass  # the option acts through its callback
+
+
+@app.command(
+    epilog="Example: [bold]bayestwas run study.toml --out results[/bold]",
+)
+def run(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes.")] = 2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")] = False,
+    feedback: Annotated[
+        bool,
+        typer.Option(
+            "--feedback/--no-feedback",
+            help="Let the GWAS reweigh the expression weights (full Bayes), or keep them (cut posterior).",
+        ),
+    ] = True,
+    gene: Annotated[
+        list[str] | None,
+        typer.Option("--gene", "-g", help="Only this gene; may be repeated.", show_default="all genes"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Fit every block of a study; write tables, figures and results.zarr.
+
+    Exit status: 0 all good; 1 finished, with blocks or genes of status failed; 2 could not run. Skipped
+    genes leave the status at 0.
+    """
+    with _one_message():
+        from bayestwas.run.pipeline import run_study
+
+        summary = run_study(
+            study,
+            out,
+            seed=seed,
+            workers=workers,
+            overwrite=overwrite,
+            feedback=feedback,
+            genes=tuple(gene) if gene else None,
+            progress=not quiet,
+        )
+        _print_table(summary.top, "Top genes")
+        typer.echo(f"\nResults in {summary.out}:")
+        for name, meaning in _OUTPUTS:
+            typer.echo(f"  {name:<18} {meaning}")
+        if summary.failed_blocks or summary.failed_genes:
+            typer.echo(
+                f"Failed: {summary.failed_blocks} blocks, {summary.failed_genes} genes; "
+                "the columns status and reason of blocks.tsv and genes.tsv say why.",
+                err=True,
+            )
+            raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+_OUTPUTS = (
+    ("genes.tsv", "one row per gene: probability, effect, and what it rests on"),
+    ("contexts.tsv", "per gene and context"),
+    ("effects.tsv", "per gene, context and ancestry"),
+    ("variants.tsv", "direct effects of variants"),
+    ("blocks.tsv", "per block: size, convergence, status"),
+    ("harmonisation.tsv", "every variant that was flipped or dropped, and why"),
+    ("locus-*.png", "one figure per block"),
+    ("results.zarr", "everything, for bayestwas.open_results"),
+)
+
+
+@app.command(epilog="Example: [bold]bayestwas check study.toml[/bold]")
+def check(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).", show_default=False)],
+) -> None:
+    """Read and harmonise everything, say what fits together and what a run would cost; fit nothing."""
+    with _one_message():
+        from bayestwas.run import check as checking
+
+        checking.render(checking.check(study))
+
+
+@app.command(
+    epilog="Example: [bold]bayestwas simulate --preset demo --out demo/study[/bold]",
+)
+def simulate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the study.", show_default=False)],
+    preset: Annotated[str, typer.Option(help="demo, friendly, hard or tiny.")] = "demo",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 1,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="Number of blocks.", show_default="that of the preset")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing simulated study.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Write a simulated study, labelled as such, with its truth (truth.tsv)."""
+    with _one_message():
+        from rich.console import Console
+        from rich.progress import track
+
+        from bayestwas.data.simulate import PRESETS, simulate_study
+        from bayestwas.io.write_study import check_study_folder, write_study
+
+        if preset not in PRESETS:
+            raise SettingsError(
+                f"Preset '{preset}'",
+                "A preset is a named design of a simulated study",
+                nearest(preset, PRESETS),
+            )
+        design = PRESETS[preset]
+        count = design.blocks if blocks is None else blocks
+        check_study_folder(out, overwrite)
+        command = f"bayestwas simulate --preset {preset} --seed {seed} --blocks {count}"
+        stream = track(
+            simulate_study(design, seed, count),
+            description="Simulating blocks",
+            total=count,
+            console=Console(stderr=True),
+            disable=quiet,
+        )
+        written = write_study(
+            stream, out, recipe=f"Made by bayestwas {_version()}: {command}", overwrite=overwrite
+        )
+        typer.echo(f"Simulated study: {written}")
+        typer.echo(f"The truth: {out / 'truth.tsv'}")
+        typer.echo(f"Next: bayestwas run {shlex.quote(str(written))} --out results")
+
+
+def main() -> None:
+    """Entry point of the command `bayestwas`."""
+    app()
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("bayestwas")
+
+
+@contextmanager
+def _one_message() -> Iterator[None]:
+    """Turn errors into one message on stderr and the exit status; a traceback only where DEBUG is set."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; nothing half-written is left.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except BayestwasError as error:
+        _refuse(error.given, error.rule, error.remedy)
+    except OSError as error:
+        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        _refuse(
+            what,
+            "Files must be readable and the output folder writable",
+            "Check the path, its rights and the disk",
+        )
+    except Exception as error:
+        if DEBUG in os.environ:
+            raise
+        _refuse(
+            f"{type(error).__name__}: {error}",
+            "This is a fault of bayestwas, not of your files",
+            f"Run again with {DEBUG}=1 to see where it happened, and report that",
+        )
+
+
+def _refuse(given: str, rule: str, remedy: str) -> None:
+    for lead, text in (("Error: ", given), ("  Rule: ", rule), ("  Remedy: ", remedy)):
+        typer.echo(
+            typer.style(lead, bold=True, fg="red" if lead == "Error: " else None) + text.rstrip("."), err=True
+        )
+    raise typer.Exit(COULD_NOT_RUN)
+
+
+def _print_table(table: pd.DataFrame, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left")
+    for name in table.columns:
+        number = table[name].dtype.kind in "if"
+        drawn.add_column(str(name), justify="right" if number else "left", overflow="fold")
+    for row in table.itertuples(index=False):
+        drawn.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
+    Console().print(drawn)
+
+
+if __name__ == "__main__":
+    main()
