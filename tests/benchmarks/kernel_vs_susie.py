@@ -1,20 +1,23 @@
-"""The kernel against susieR's susie_rss on the same z and R: posterior inclusion probabilities, CPU time, memory.
+"""The kernel against susieR's susie_rss on the same z and R: inclusion probabilities, CPU time, memory.
 
     python tests/benchmarks/kernel_vs_susie.py --p 1000 3000 5000
 
-Needs Rscript with susieR (Debian: r-cran-susier, libopenblas0-pthread) and msprime. Both sides run on one thread, each in
-its own process. Work files go to .benchmarks/susie, which git ignores, and are kept, so that a rerun is cheap.
+Needs Rscript with susieR (Debian: r-cran-susier, libopenblas0-pthread) and msprime. Both sides run on one
+thread, each in its own process. Work files go to .benchmarks/susie, which git ignores, and are kept, so
+that a rerun is cheap.
 
-The model is the same on both sides, from the source of susieR 0.12.35 (susie_rss, susie_suff_stat, init_setup):
+The model is the same on both sides, from the source of susieR 0.12.35 (susie_rss, susie_suff_stat,
+init_setup):
 
 - with n given, susie_rss replaces z by zt = z sqrt((n - 1) / (z^2 + n - 2)) and sets X'X = (n - 1) R,
   X'y = sqrt(n - 1) zt, var(y) = 1. With the residual variance held at its start, var(y) = 1, this is
   zt ~ Normal(sqrt(n - 1) R b, R). The kernel is therefore given zt and n - 1.
-- an effect is Normal(0, scaled_prior_variance) on b: the kernel's s^2 per SD of genotype.
-- prior weights 1/p, no null column (null_weight = 0), L effects, no pruning of effects by coverage in the PIP.
+- an effect is Normal(0, scaled_prior_variance) on b: the kernel's scale, per SD of genotype.
+- prior weights 1/p, no null column (null_weight = 0), L effects, PIPs over all effects (prune_by_cs = FALSE).
 - the LD is exact: n_ref infinite.
 
-susie_rss stops when its ELBO gains less than 1e-3 in a sweep, so its PIPs are also taken at 1e-9 ("run to the end").
+susie_rss stops when its ELBO gains less than 1e-3 in a sweep, so the PIPs are also compared with a fit that
+ran to a gain of 1e-9 ("run to the end").
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 os.environ.update(THREADS)  # before numpy is imported
 
 import time  # noqa: E402
@@ -44,7 +47,7 @@ CAUSAL = 3
 SUSIE_TOL = 1e-3  # the default of susie_rss
 
 
-# ---- the problem -----------------------------------------------------------------------------------------
+# ---- the problem ---------------------------------------------------------------------------------------
 
 
 def genotypes(p: int, seed: int) -> np.ndarray:
@@ -76,11 +79,9 @@ def standardised(dosage: np.ndarray) -> np.ndarray:
 
 
 def draw_z(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """z ~ Normal(R lambda, R) with three causal variants of expected |z| 6 to 12, R = x x' / people; adjusted for n."""
-    p, people = x.shape
-    frequent = np.flatnonzero(
-        np.abs(x).max(axis=1) < 6
-    )  # standardised genotypes of common variants are small
+    """z ~ Normal(R lambda, R), R = x x' / people, with three common causal variants of |lambda| 6 to 12."""
+    people = x.shape[1]
+    frequent = np.flatnonzero(np.abs(x).max(axis=1) < 6)  # rare alleles give large standardised genotypes
     causal = rng.choice(frequent, CAUSAL, replace=False)
     score = (rng.choice([-1, 1], CAUSAL) * rng.uniform(6, 12, CAUSAL)) @ x[causal]
     return x @ (score / people + rng.standard_normal(people) / np.sqrt(people))
@@ -110,7 +111,7 @@ def prepare(folder: Path, p: int, problems: int, seed: int) -> None:
     stamp.write_text(json.dumps(recipe))
 
 
-# ---- the two sides ------------------------------------------------------------------------------------------
+# ---- the two sides -------------------------------------------------------------------------------------
 
 
 def kernel_pip(ld: Any, z: np.ndarray) -> np.ndarray:
@@ -130,7 +131,7 @@ def kernel_pip(ld: Any, z: np.ndarray) -> np.ndarray:
 
 
 def make_ld(mode: str, folder: Path, p: int) -> Any:
-    """A function that builds the LD operator from data already in memory, as susie_rss is given R in memory."""
+    """A function that builds the LD operator from data in memory, as susie_rss is given R in memory."""
     from bayestwas.engine.ld import GenotypeLD, MatrixLD
 
     if mode == "matrix":
@@ -180,7 +181,7 @@ def run_kernel(mode: str, folder: Path, p: int, repeats: int) -> dict[str, Any]:
     return json.loads((folder / f"kernel.{mode}.json").read_text())
 
 
-# ---- the table ------------------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------------
 
 
 def mean_cpu(report: dict[str, Any], key: str = "cpu") -> float:
