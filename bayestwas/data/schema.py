@@ -212,11 +212,12 @@ def locus(
 
     `variants`: DataFrame indexed by variant (chromosome:position:other:effect) with chromosome, position,
     effect_allele, other_allele, source_id. `gwas`: ancestry -> (z, n), each (p,), NaN where absent; n may be
-    a scalar. `ld`: ancestry -> dosage int8 (p, n_ref), or (correlation (p, p), n_ref). `panels`: (context,
-    ancestry, dosage int8 (p, donors), donors, expression DataFrame gene x donor, covariates DataFrame
-    covariate x donor or None). `genes`: DataFrame indexed by gene with chromosome, tss, status, reason.
-    `start`, `end`: the block, 0-based half-open; by default the span of the variants. `cis_window`: base
-    pairs on either side of a TSS whose variants may act on the gene. Raises `InputError`.
+    a scalar. `ld`: ancestry -> dosage int8 (p, n_ref), (dosage, n_ref), or (correlation float (p, p), n_ref);
+    n_ref is infinite where the LD is that of the GWAS itself. `panels`: (context, ancestry, dosage int8 (p,
+    donors), donors, expression DataFrame gene x donor, covariates DataFrame covariate x donor or None).
+    `genes`: DataFrame indexed by gene with chromosome, tss, status, reason. `start`, `end`: the block,
+    0-based half-open; by default the span of the variants. `cis_window`: base pairs on either side of a TSS
+    whose variants may act on the gene. Raises `InputError`.
     """
     position = variants["position"].to_numpy(dtype=np.int64)
     root = xr.Dataset(
@@ -287,17 +288,16 @@ def _gwas_group(gwas: Mapping[str, tuple[Any, Any]], p: int) -> xr.Dataset:
 
 
 def _ld_group(reference: Any) -> xr.Dataset:
-    if isinstance(reference, tuple):
-        correlation, n_ref = reference
+    array, n_ref = reference if isinstance(reference, tuple) else (reference, None)
+    array = np.asarray(array)
+    if array.dtype.kind == "f" and n_ref is not None:
         return xr.Dataset(
-            {"correlation": ((names.VARIANT, "variant_"), np.asarray(correlation))},
-            attrs={"n_ref": float(n_ref)},
+            {"correlation": ((names.VARIANT, "variant_"), array)}, attrs={"n_ref": float(n_ref)}
         )
-    dosage = np.asarray(reference)
-    check_dosage(names.LD, dosage)
+    check_dosage(names.LD, array)
     return xr.Dataset(
-        {"dosage": ((names.VARIANT, names.SAMPLE), dosage.astype(np.int8, copy=False))},
-        attrs={"n_ref": float(dosage.shape[1])},
+        {"dosage": ((names.VARIANT, names.SAMPLE), array.astype(np.int8, copy=False))},
+        attrs={"n_ref": float(array.shape[1] if n_ref is None else n_ref)},
     )
 
 

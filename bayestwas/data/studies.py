@@ -259,7 +259,7 @@ class Study:
     genes: tuple[str, ...] | None = None
     cis_window: int = DEFAULT_CIS_WINDOW
     simulated: bool = False
-    settings: dict[str, object] = field(default_factory=dict)
+    n_ref: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         without = sorted(set(self.gwas) - set(self.ld))

@@ -1,0 +1,287 @@
+"""From a study to loci: one set of variants, alleles and donors for all files, with a ledger of every
+change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayestwas import names
+from bayestwas.data.studies import Genotypes, LDMatrix, Study
+from bayestwas.data.variants import chromosome_labels, chromosome_order
+from bayestwas.errors import HarmonisationError
+from bayestwas.harmonise.alleles import DROPPED, LEDGER_COLUMNS, Alignment, VariantFile, align, canonical_ids
+from bayestwas.harmonise.files import FileNames, name_files, variant_files
+from bayestwas.harmonise.fit_together import check_builds, check_overlap, overlap_matrix
+from bayestwas.harmonise.genes import (
+    WIDE_BLOCK,
+    PreparedPanel,
+    block_number,
+    gene_table,
+    merged_windows,
+    panel_genes,
+    prepare_panel,
+)
+from bayestwas.harmonise.locus import LocusReader, MatrixRows, PanelRows, Rows
+
+MOST_DUPLICATES = 0.1  # of the rows of a file
+
+
+@dataclass(frozen=True)
+class Harmonised:
+    """A study whose files have been put together.
+
+    `variants`: DataFrame indexed by variant (chromosome:position:other:effect) with chromosome, position,
+    effect_allele, other_allele, source_id, block, sorted by position within blocks. `ledger`: file, variant,
+    source_id, action, reason. `overlap`: variants shared by each pair of files. `blocks`: block, chromosome,
+    start, end, n_variants, n_genes. `genes`: gene, block, chromosome, tss, n_variants, status, reason, one
+    row per requested gene. `notes`: sentences for the user. By file name: `rows` and `signs` along
+    `variants`.
+    """
+
+    study: Study
+    variants: pd.DataFrame
+    ledger: pd.DataFrame
+    overlap: pd.DataFrame
+    blocks: pd.DataFrame
+    genes: pd.DataFrame
+    notes: tuple[str, ...]
+    rows: dict[str, np.ndarray]
+    signs: dict[str, np.ndarray]
+    panels: tuple[PreparedPanel, ...]
+    named: FileNames
+    spans: dict[str, tuple[int, int]]  # block -> its rows among variants
+
+    def locus(self, block: str) -> xr.DataTree:
+        """Read the genotypes of one block and build its locus. Raises `HarmonisationError` for an unknown
+        block."""
+        return self.reader(block)()
+
+    def reader(self, block: str) -> LocusReader:
+        """The small picklable task that builds `locus(block)` when called, in any process."""
+        if block not in set(self.blocks["block"]):
+            raise HarmonisationError(
+                f"block '{block}'",
+                f"The blocks of this study are {', '.join(self.blocks['block'].iloc[:5])} ...",
+                "Take a name from harmonised.blocks",
+            )
+        return _reader(self, block)
+
+
+def harmonise(study: Study) -> Harmonised:
+    """Put the files of a study together: variants, alleles, donors, genes and blocks.
+
+    Variants are matched by chromosome, position and alleles. The effect allele of a variant is that of the
+    first GWAS that holds it, otherwise of the first LD reference, otherwise of the first panel. A variant
+    enters where a GWAS holds it together with the LD of that ancestry, or where a panel holds it. Reads no
+    genotypes but those of palindromic variants whose strand depends on a frequency. Raises
+    `HarmonisationError` where files do not fit together.
+    """
+    known = panel_genes(study)
+    requested = list(study.genes) if study.genes is not None else list(known.index)
+    present = known.loc[[gene for gene in requested if gene in known.index]]
+    if present.empty:
+        raise HarmonisationError(
+            f"none of the {len(requested)} requested genes is in a phenotype file; first "
+            f"{', '.join(requested[:3])}",
+            "Requested genes carry the identifiers of the phenotype files, such as "
+            f"{', '.join(known.index[:3])}",
+            "Correct the list of genes (versions such as .12 are part of an identifier)",
+        )
+    blocks = merged_windows(present, study.cis_window) if study.blocks is None else study.blocks.copy()
+    blocks["chromosome"] = chromosome_labels(blocks["chromosome"])
+    named = name_files(study)
+    prepared, donor_ledger, notes = _prepare_panels(study, named, set(present.index))
+    files = variant_files(study, blocks, named)
+    check_builds(study.build, files)
+    aligned = align(files)
+    overlap = overlap_matrix(aligned)
+    check_overlap(files, overlap, named.gwas, named.ld, named.panels)
+    ledger = pd.concat([*aligned.ledger, *_require_ld(aligned, named), *donor_ledger], ignore_index=True)
+    variants, rows, signs = _order(aligned, blocks, {*named.gwas.values(), *named.panels})
+    spans = _spans(variants)
+    sources = list(named.gwas.values())
+    genes = gene_table(requested, present, blocks, variants, rows, prepared, sources, spans, study.cis_window)
+    counted = _count(blocks, variants, genes)
+    told = (*notes, *_duplicates(files, ledger), *_notes(study, counted))
+    return Harmonised(
+        study, variants, ledger, overlap, counted, genes, told, rows, signs, tuple(prepared), named, spans
+    )
+
+
+# ---- variants
+# -----------------------------------------------------------------------------------------------
+
+
+def _require_ld(aligned: Alignment, named: FileNames) -> list[pd.DataFrame]:
+    """Ledger of GWAS variants without LD in their ancestry; their rows become absent in place of a z without
+    LD."""
+    ledgers = []
+    for ancestry, source in named.gwas.items():
+        rows = aligned.rows[source]
+        lost = np.flatnonzero((rows >= 0) & (aligned.rows[named.ld[ancestry]] < 0))
+        rows[lost] = -1
+        table = aligned.variants.iloc[lost]
+        reason = f"not in the LD reference of {ancestry} ({named.ld[ancestry]})"
+        columns = (source, canonical_ids(table), table["source_id"].to_numpy(), DROPPED, reason)
+        ledgers.append(pd.DataFrame(dict(zip(LEDGER_COLUMNS, columns, strict=True))))
+    return [ledger for ledger in ledgers if len(ledger)]
+
+
+def _order(
+    aligned: Alignment, blocks: pd.DataFrame, holding: set[str]
+) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The variants that a file of `holding` (GWAS, panels) has, sorted by block and position."""
+    table = aligned.variants
+    used = np.zeros(len(table), dtype=bool)
+    for name in holding:
+        used |= aligned.rows[name] >= 0
+    number = block_number(blocks, table["chromosome"].to_numpy(), table["position"].to_numpy())
+    alleles = (table["effect_allele"].astype(str), table["other_allele"].astype(str))
+    order = np.lexsort((*(a.to_numpy(dtype=object) for a in alleles), table["position"].to_numpy(), number))
+    order = order[used[order]]
+    variants = table.iloc[order].copy()
+    variants["block"] = blocks["block"].to_numpy(dtype=object)[number[order]]
+    variants.index = pd.Index(canonical_ids(variants), name=names.VARIANT)
+    rows = {name: values[order] for name, values in aligned.rows.items()}
+    return variants, rows, {name: values[order] for name, values in aligned.signs.items()}
+
+
+# ---- donors and genes
+# ---------------------------------------------------------------------------------------
+
+
+def _prepare_panels(
+    study: Study, named: FileNames, wanted: set[str]
+) -> tuple[list[PreparedPanel], list[pd.DataFrame], list[str]]:
+    prepared, ledger, notes = [], [], []
+    for panel, genotypes in zip(study.panels, named.panels, strict=True):
+        ready, dropped = prepare_panel(panel, genotypes, wanted)
+        prepared.append(ready)
+        if dropped:
+            source = panel.expression.attrs.get("source", ready.label)
+            reason = f"donor without genotypes in {genotypes}"
+            rows = [(source, "", donor, DROPPED, reason) for donor in dropped]
+            ledger.append(pd.DataFrame(rows, columns=list(LEDGER_COLUMNS)))
+            notes.append(
+                f"{source}: {len(dropped)} of {len(dropped) + len(ready.sample_index)} donors have no "
+                "genotypes in "
+                f"{genotypes} and are left out ({', '.join(dropped[:3])}{' ...' if len(dropped) > 3 else ''})"
+            )
+    return prepared, ledger, notes
+
+
+def _spans(variants: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """block -> first and last row among the sorted variants."""
+    labels = variants["block"].to_numpy(dtype=object)
+    change = np.flatnonzero(labels[1:] != labels[:-1]) + 1 if len(labels) else np.zeros(0, dtype=int)
+    edges = [0, *change.tolist(), len(labels)]
+    return {str(labels[a]): (a, b) for a, b in pairwise(edges) if b > a}
+
+
+def _count(blocks: pd.DataFrame, variants: pd.DataFrame, genes: pd.DataFrame) -> pd.DataFrame:
+    ordered = blocks[["block", "chromosome", "start", "end"]].copy()
+    ordered["n_variants"] = ordered["block"].map(variants["block"].value_counts()).fillna(0).astype(int)
+    runs = genes.loc[genes["status"].isin((names.OK, names.WARNING)), "block"]
+    ordered["n_genes"] = ordered["block"].map(runs.value_counts()).fillna(0).astype(int)
+    key = [(chromosome_order(c), s) for c, s in zip(ordered["chromosome"], ordered["start"], strict=True)]
+    return ordered.iloc[sorted(range(len(key)), key=key.__getitem__)].reset_index(drop=True)
+
+
+def _duplicates(files: Sequence[VariantFile], ledger: pd.DataFrame) -> list[str]:
+    """A sentence per file with duplicates; raises `HarmonisationError` where they are not the exception."""
+    notes = []
+    for file in files:
+        count = int(((ledger["file"] == file.name) & ledger["reason"].str.startswith("duplicate")).sum())
+        if count > MOST_DUPLICATES * len(file.table):
+            raise HarmonisationError(
+                f"{file.name}: {count} of {len(file.table)} rows inside the blocks are duplicate variants",
+                "A file holds one row per variant; a few duplicates are dropped, all copies of each",
+                "Keep one row per variant; a file with several traits, tissues or studies must be split",
+            )
+        if count:
+            notes.append(
+                f"{file.name}: {count} rows are duplicate variants and are dropped, all copies of each"
+            )
+    return notes
+
+
+def _notes(study: Study, blocks: pd.DataFrame) -> list[str]:
+    notes = []
+    wide = blocks[(blocks["end"] - blocks["start"]) > WIDE_BLOCK]
+    if study.blocks is None and len(wide):
+        widest = wide.assign(length=wide["end"] - wide["start"]).sort_values("length").iloc[-1]
+        notes.append(
+            f"{len(wide)} blocks made of merged gene windows are wider than {WIDE_BLOCK // 1_000_000} Mb, "
+            "the widest "
+            f"{widest['block']} ({widest['length'] / 1e6:.0f} Mb): give [blocks] path = a BED file of LD "
+            "blocks"
+        )
+    unused = sorted(set(study.ld) - set(study.gwas))
+    if unused:
+        notes.append(f"LD in {', '.join(unused)} is not used: there is no GWAS in that ancestry")
+    return notes
+
+
+# ---- one block
+# ----------------------------------------------------------------------------------------------
+
+
+def _reader(h: Harmonised, block: str) -> LocusReader:
+    study = h.study
+    at = int(np.argmax((h.blocks["block"] == block).to_numpy()))
+    start, end = (int(h.blocks[edge].to_numpy()[at]) for edge in ("start", "end"))
+    here = slice(*h.spans.get(block, (0, 0)))
+    genes = h.genes[h.genes["block"] == block].set_index("gene")
+    fitted = genes.index[genes["status"].isin((names.OK, names.WARNING))]
+    panels = []
+    for panel in h.panels:
+        expression = panel.expression.loc[panel.expression.index.isin(fitted)]
+        if len(expression):
+            head = (panel.context, panel.ancestry, panel.genotypes, panel.sample_index)
+            panels.append(PanelRows(*head, expression, panel.covariates))
+    gwas, ld, wanted = {}, {}, {panel.genotypes for panel in panels}
+    for ancestry, source in h.named.gwas.items():
+        at = h.rows[source][here]
+        sign = h.signs[source][here]
+        z = np.where(at >= 0, study.gwas[ancestry]["z"].values[at] * sign, np.nan)
+        n = np.where(at >= 0, study.gwas[ancestry]["n"].values[at], np.nan)
+        gwas[ancestry] = (z, n)
+        ld[ancestry] = _ld_rows(h, ancestry, here)
+        if not isinstance(study.ld[ancestry], LDMatrix):
+            wanted.add(h.named.ld[ancestry])
+    return LocusReader(
+        block=block,
+        start=start,
+        end=end,
+        build=study.build,
+        study=study.name,
+        simulated=study.simulated,
+        cis_window=study.cis_window,
+        variants=h.variants.iloc[here],
+        genes=genes[["chromosome", "tss", "status", "reason"]],
+        gwas=gwas,
+        ld=ld,
+        panels=tuple(panels),
+        genotypes={name: _genotype_rows(h, name, here) for name in sorted(wanted)},
+    )
+
+
+def _ld_rows(h: Harmonised, ancestry: str, here: slice) -> tuple[str | MatrixRows, float]:
+    name, ld = h.named.ld[ancestry], h.study.ld[ancestry]
+    if isinstance(ld, Genotypes):
+        return name, float(h.study.n_ref.get(ancestry, len(ld.samples)))
+    rows = h.rows[name][here]
+    held = rows[rows >= 0]
+    part = MatrixRows(ld.correlation[np.ix_(held, held)], rows, h.signs[name][here])
+    return part, float(h.study.n_ref.get(ancestry, ld.n_ref))
+
+
+def _genotype_rows(h: Harmonised, name: str, here: slice) -> Rows:
+    genotypes = h.named.genotypes[name]
+    return Rows(genotypes.load, len(genotypes.samples), h.rows[name][here], h.signs[name][here])

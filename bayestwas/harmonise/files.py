@@ -1,0 +1,143 @@
+"""The files of a study as alignment sees them: a name each, their variants inside the blocks, their
+frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayestwas.data.studies import Genotypes, LDMatrix, Study
+from bayestwas.data.variants import COLUMNS, chromosome_labels
+from bayestwas.harmonise.alleles import VariantFile
+from bayestwas.harmonise.genes import block_number
+
+_CHUNK = 2048  # variants read at once when frequencies are wanted
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """What each file of a study is called in tables and messages; a file opened twice is one file.
+
+    `gwas` and `ld` by ancestry (only ancestries with a GWAS), `panels` in the order of the study's panels,
+    `genotypes` the genotypes behind a name.
+    """
+
+    gwas: dict[str, str]
+    ld: dict[str, str]
+    panels: tuple[str, ...]
+    genotypes: dict[str, Genotypes]
+
+
+def name_files(study: Study) -> FileNames:
+    """Give every file of a study its own name."""
+    used: dict[str, Genotypes] = {}
+    return FileNames(
+        gwas=_gwas_names(study),
+        ld={
+            ancestry: _genotype_name(ld, used) if isinstance(ld, Genotypes) else ld.name
+            for ancestry, ld in study.ld.items()
+            if ancestry in study.gwas
+        },
+        panels=tuple(_genotype_name(panel.genotypes, used) for panel in study.panels),
+        genotypes=used,
+    )
+
+
+def _gwas_names(study: Study) -> dict[str, str]:
+    given = {
+        ancestry: str(gwas.attrs.get("source", f"gwas.{ancestry}")) for ancestry, gwas in study.gwas.items()
+    }
+    repeated = {name for name in given.values() if list(given.values()).count(name) > 1}
+    return {
+        ancestry: f"{name} ({ancestry})" if name in repeated else name for ancestry, name in given.items()
+    }
+
+
+def _genotype_name(genotypes: Genotypes, used: dict[str, Genotypes]) -> str:
+    name, number = genotypes.name, 1
+    while name in used and not _same_file(used[name], genotypes):
+        number += 1
+        name = f"{genotypes.name} ({number})"
+    used.setdefault(name, genotypes)
+    return name
+
+
+def _same_file(one: Genotypes, two: Genotypes) -> bool:
+    return one is two or (
+        one.load == two.load
+        and np.array_equal(one.samples, two.samples)
+        and one.variants.equals(two.variants)
+    )
+
+
+def variant_files(study: Study, blocks: pd.DataFrame, named: FileNames) -> list[VariantFile]:
+    """Every file with its variants inside the blocks: GWAS first, then LD, then panels."""
+    files: dict[str, VariantFile] = {}
+    for ancestry, gwas in study.gwas.items():
+        table = pd.DataFrame({column: gwas[column].values for column in COLUMNS})
+        name = named.gwas[ancestry]
+        files[name] = _inside(name, ancestry, table, blocks, _column_frequency(gwas))
+    for ancestry, name in named.ld.items():
+        ld = study.ld[ancestry]
+        if isinstance(ld, LDMatrix):
+            absent = np.where(np.isnan(ld.correlation.diagonal()), "the LD matrix is NaN here", "").astype(
+                object
+            )
+            files[name] = _inside(name, ancestry, ld.variants, blocks, None, absent)
+        elif name not in files:
+            files[name] = _inside(name, ancestry, ld.variants, blocks, _dosage_frequency(ld))
+    for panel, name in zip(study.panels, named.panels, strict=True):
+        if name not in files:
+            frequency = _dosage_frequency(panel.genotypes)
+            files[name] = _inside(name, panel.ancestry, panel.genotypes.variants, blocks, frequency)
+    return list(files.values())
+
+
+def _inside(
+    name: str,
+    ancestry: str,
+    table: pd.DataFrame,
+    blocks: pd.DataFrame,
+    frequency: Callable[[np.ndarray], np.ndarray] | None,
+    unusable: np.ndarray | None = None,
+) -> VariantFile:
+    chromosome = chromosome_labels(table["chromosome"])
+    row = np.flatnonzero(block_number(blocks, chromosome, table["position"].to_numpy()) >= 0)
+    inside = pd.DataFrame(
+        {
+            "chromosome": chromosome[row],
+            "position": table["position"].to_numpy(dtype=np.int64)[row],
+            **{column: table[column].to_numpy(dtype=object)[row] for column in COLUMNS[2:]},
+        }
+    )
+    reasons = np.full(len(row), "", dtype=object) if unusable is None else unusable[row]
+    outside = len(table) - len(row)
+    if frequency is None:
+        return VariantFile(name, ancestry, inside, row, reasons, outside)
+    return VariantFile(name, ancestry, inside, row, reasons, outside, frequency)
+
+
+def _column_frequency(gwas: xr.Dataset) -> Callable[[np.ndarray], np.ndarray] | None:
+    if "effect_allele_frequency" not in gwas:
+        return None
+    values = gwas["effect_allele_frequency"].values
+    return lambda rows: values[rows]
+
+
+def _dosage_frequency(genotypes: Genotypes) -> Callable[[np.ndarray], np.ndarray]:
+    def frequency(rows: np.ndarray) -> np.ndarray:
+        out = np.full(len(rows), np.nan)
+        for first in range(0, len(rows), _CHUNK):
+            dosage = genotypes.load(rows[first : first + _CHUNK])
+            known = (dosage >= 0).sum(axis=1)
+            total = np.where(dosage >= 0, dosage, 0).sum(axis=1)
+            out[first : first + _CHUNK] = np.divide(
+                total, 2 * known, out=np.full(len(known), np.nan), where=known > 0
+            )
+        return out
+
+    return frequency

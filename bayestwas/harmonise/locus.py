@@ -1,0 +1,114 @@
+"""Reading one locus: a small task that holds the rows of one block and reads its genotypes when called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayestwas.data.schema import locus
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where one genotype file holds the variants of a block: `rows` (-1 where absent) and `signs`."""
+
+    load: Callable[[np.ndarray], np.ndarray]
+    n_samples: int
+    rows: np.ndarray
+    signs: np.ndarray
+
+    def dosage(self) -> np.ndarray:
+        """int8 (variants, samples) of the effect allele; -1 where missing or absent."""
+        present = self.rows >= 0
+        out = np.full((len(self.rows), self.n_samples), -1, dtype=np.int8)
+        out[present] = self.load(self.rows[present])
+        flipped = present & (self.signs < 0)
+        turned = out[flipped]
+        out[flipped] = np.where(turned >= 0, 2 - turned, turned)
+        return out
+
+
+@dataclass(frozen=True)
+class MatrixRows:
+    """The part of an LD matrix that one block needs, in the orientation of the file."""
+
+    correlation: np.ndarray
+    rows: np.ndarray
+    signs: np.ndarray
+
+    def oriented(self) -> np.ndarray:
+        """(variants, variants) correlations of the effect alleles; NaN rows and columns where absent."""
+        present = np.flatnonzero(self.rows >= 0)
+        sign = self.signs[present].astype(self.correlation.dtype)
+        out = np.full((len(self.rows), len(self.rows)), np.nan, dtype=self.correlation.dtype)
+        out[np.ix_(present, present)] = self.correlation * np.outer(sign, sign)
+        return out
+
+
+@dataclass(frozen=True)
+class PanelRows:
+    """One panel in one block."""
+
+    context: str
+    ancestry: str
+    genotypes: str
+    sample_index: np.ndarray
+    expression: pd.DataFrame
+    covariates: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class LocusReader:
+    """A task of one block: picklable, as large as the tables of the block; genotypes are read when it is
+    called."""
+
+    block: str
+    start: int
+    end: int
+    build: str
+    study: str
+    simulated: bool
+    cis_window: int
+    variants: pd.DataFrame
+    genes: pd.DataFrame
+    gwas: dict[str, tuple[np.ndarray, np.ndarray]]
+    ld: dict[str, tuple[str | MatrixRows, float]]  # name of a genotype file or a matrix; people behind it
+    panels: tuple[PanelRows, ...]
+    genotypes: dict[str, Rows]
+
+    def __call__(self) -> xr.DataTree:
+        """Read the genotypes of the block and build the locus (see docs/architecture.md)."""
+        dosages = {name: rows.dosage() for name, rows in self.genotypes.items()}
+        ld = {
+            ancestry: (given.oriented() if isinstance(given, MatrixRows) else dosages[given], n_ref)
+            for ancestry, (given, n_ref) in self.ld.items()
+        }
+        panels = [
+            (
+                panel.context,
+                panel.ancestry,
+                dosages[panel.genotypes][:, panel.sample_index],
+                panel.expression.columns,
+                panel.expression,
+                panel.covariates,
+            )
+            for panel in self.panels
+        ]
+        return locus(
+            self.block,
+            self.variants,
+            self.gwas,
+            ld,
+            panels,
+            self.genes,
+            self.build,
+            self.study,
+            self.simulated,
+            start=self.start,
+            end=self.end,
+            cis_window=self.cis_window,
+        )
