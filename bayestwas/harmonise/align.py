@@ -234,8 +234,8 @@ def _notes(study: Study, blocks: pd.DataFrame) -> list[str]:
 
 def _reader(h: Harmonised, block: str) -> LocusReader:
     study = h.study
-    at = int(np.argmax((h.blocks["block"] == block).to_numpy()))
-    start, end = (int(h.blocks[edge].to_numpy()[at]) for edge in ("start", "end"))
+    place = int(np.argmax((h.blocks["block"] == block).to_numpy()))
+    start, end = (int(h.blocks[edge].to_numpy()[place]) for edge in ("start", "end"))
     here = slice(*h.spans.get(block, (0, 0)))
     genes = h.genes[h.genes["block"] == block].set_index("gene")
     fitted = genes.index[genes["status"].isin((names.OK, names.WARNING))]

@@ -1,0 +1,334 @@
+"""The study file: one TOML file that names everything a run reads. Paths are relative to the file."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bayestwas.data.studies import DEFAULT_CIS_WINDOW, Genotypes, LDMatrix, Panel, Study
+from bayestwas.errors import StudyFileError, nearest
+from bayestwas.io.blocks import read_blocks
+from bayestwas.io.expression import read_covariates, read_expression
+from bayestwas.io.gwas import read_gwas
+from bayestwas.io.ld import read_ld_matrix
+from bayestwas.io.plink import open_plink, plink_files
+from bayestwas.io.tables import open_text
+
+
+class Key(NamedTuple):
+    """One key of the study file: the kinds of value it takes, whether it is required, what it says."""
+
+    kinds: tuple[type, ...]
+    required: bool
+    meaning: str
+
+
+_TEXT, _NUMBER = (str,), (int, float)
+KEYS: dict[str, dict[str, Key]] = {
+    "": {
+        "name": Key(_TEXT, True, "name of the study"),
+        "build": Key(_TEXT, True, "genome build of every file, such as GRCh37"),
+        "simulated": Key((bool,), False, "true where the data are simulated"),
+        "genes": Key(_TEXT, False, "file of requested genes, one per line; left out: all genes"),
+        "blocks": Key((dict,), False, "table [blocks]; left out: blocks are made from the gene windows"),
+        "settings": Key((dict,), False, "table [settings]"),
+        "gwas": Key((list,), True, "tables [[gwas]], one per ancestry"),
+        "ld": Key((list,), True, "tables [[ld]], one per ancestry with a GWAS"),
+        "expression": Key((list,), True, "tables [[expression]], one per context and ancestry"),
+    },
+    "blocks": {"path": Key(_TEXT, True, "BED file of blocks")},
+    "settings": {"cis_window": Key((int,), False, "base pairs on either side of a TSS; default 500000")},
+    "gwas": {
+        "ancestry": Key(_TEXT, True, "ancestry of the GWAS"),
+        "path": Key(_TEXT, True, "summary statistics"),
+        "n": Key(_NUMBER, False, "sample size, where the file has no such column"),
+    },
+    "ld": {
+        "ancestry": Key(_TEXT, True, "ancestry of the reference"),
+        "genotypes": Key(_TEXT, False, "PLINK 1 prefix"),
+        "matrix": Key(_TEXT, False, ".npz with ld and variant_id"),
+        "n": Key(_NUMBER, False, "people behind the matrix"),
+        "in_sample": Key(
+            (bool,), False, "true where the LD is that of the GWAS sample itself, so that it is exact"
+        ),
+    },
+    "expression": {
+        "context": Key(_TEXT, True, "tissue, cell type or condition"),
+        "ancestry": Key(_TEXT, True, "ancestry of the donors"),
+        "genotypes": Key(_TEXT, True, "PLINK 1 prefix"),
+        "phenotypes": Key(_TEXT, True, "FastQTL/tensorQTL BED"),
+        "covariates": Key(_TEXT, False, "covariates, FastQTL layout"),
+    },
+}
+_KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    list: "tables",
+}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a study file a value stands, for messages."""
+
+    file: Path
+    table: str
+
+    def say(self, rest: str) -> str:
+        return f"{self.file}: {self.table}{' ' if self.table else ''}{rest}"
+
+
+def read_study(path: str | Path) -> Study:
+    """Read a study file and every file it names; genotypes are opened and read later, a block at a time.
+
+    Raises `StudyFileError` for the study file itself (unknown or missing keys, values of the wrong kind,
+    files that do not exist, a GWAS without LD) and `InputError` for what is wrong inside the files it names.
+    """
+    path = Path(path)
+    tree = _parse(path)
+    _check_lists(path, tree)
+    folder = path.parent
+    files = _files(path, tree)
+    labels = _labels(folder, [group[0] for group in files.values()])
+    plink: dict[Path, Genotypes] = {}
+
+    def genotypes(entry: dict[str, Any]) -> Genotypes:
+        bed = plink_files(folder / entry["genotypes"])[0]
+        if bed not in plink:
+            plink[bed] = open_plink(folder / entry["genotypes"], labels[bed].removesuffix(".bed"))
+        return plink[bed]
+
+    gwas = {
+        entry["ancestry"]: read_gwas(folder / entry["path"], entry.get("n"), labels[folder / entry["path"]])
+        for entry in tree["gwas"]
+    }
+    ld: dict[str, Genotypes | LDMatrix] = {}
+    for entry in tree["ld"]:
+        if "matrix" in entry:
+            file = folder / entry["matrix"]
+            ld[entry["ancestry"]] = read_ld_matrix(file, entry.get("n", math.inf), labels[file])
+        else:
+            ld[entry["ancestry"]] = genotypes(entry)
+    panels = []
+    for entry in tree["expression"]:
+        phenotypes = folder / entry["phenotypes"]
+        covariates = folder / entry["covariates"] if "covariates" in entry else None
+        panels.append(
+            Panel(
+                entry["context"],
+                entry["ancestry"],
+                genotypes(entry),
+                read_expression(phenotypes, labels[phenotypes]),
+                None if covariates is None else read_covariates(covariates, labels[covariates]),
+            )
+        )
+    return Study(
+        name=tree["name"],
+        build=tree["build"],
+        blocks=_blocks(folder, tree),
+        gwas=gwas,
+        ld=ld,
+        panels=tuple(panels),
+        files=(path, *dict.fromkeys(file for group in files.values() for file in group)),
+        genes=_genes(path, tree),
+        cis_window=int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW)),
+        simulated=bool(tree.get("simulated", False)),
+        n_ref={entry["ancestry"]: math.inf for entry in tree["ld"] if entry.get("in_sample")},
+    )
+
+
+def file_hashes(study: Study) -> dict[str, dict[str, str | int]]:
+    """sha256 and size in bytes of every file of a study, by path. Reads the files whole."""
+    out: dict[str, dict[str, str | int]] = {}
+    for path in study.files:
+        with open(path, "rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        out[str(path)] = {"sha256": digest, "bytes": path.stat().st_size}
+    return out
+
+
+# ---- the file as TOML
+# -------------------------------------------------------------------------------------------
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyFileError(
+            f"study file {path} does not exist", "A study is described by a TOML file", "Correct the path"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise StudyFileError(
+            f"{path} is not a TOML file ({error})",
+            "A study file is TOML: key = value, text in quotes, [[gwas]] before each GWAS",
+            "Correct the place that is named",
+        ) from None
+    _check_keys(_Place(path, ""), tree, KEYS[""])
+    for table in ("blocks", "settings"):
+        if table in tree:
+            _check_keys(_Place(path, f"[{table}]"), tree[table], KEYS[table])
+    for table in ("gwas", "ld", "expression"):
+        for number, entry in enumerate(tree[table], start=1):
+            place = _Place(path, f"[[{table}]] number {number}")
+            if not isinstance(entry, dict):
+                raise StudyFileError(
+                    place.say(f"is {entry!r}"),
+                    f"[[{table}]] holds tables",
+                    f"Write [[{table}]] and its keys below",
+                )
+            _check_keys(place, entry, KEYS[table])
+    return tree
+
+
+def _check_keys(place: _Place, table: dict[str, Any], keys: dict[str, Key]) -> None:
+    for name, value in table.items():
+        if name not in keys:
+            raise StudyFileError(
+                place.say(f"has the unknown key '{name}'"),
+                "Every key of a study file is known",
+                nearest(name, keys),
+            )
+        kinds = keys[name].kinds
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise StudyFileError(
+                place.say(f"{name} = {value!r}"),
+                f"{name} is {_KINDS[kinds[-1]]}: {keys[name].meaning}",
+                f"Give {name} as {_KINDS[kinds[-1]]}"
+                + (f": write [[{name}]] before its keys" if kinds == (list,) else ""),
+            )
+    for name, key in keys.items():
+        if key.required and not table.get(name):
+            raise StudyFileError(
+                place.say(f"lacks {name}"),
+                f"{name} is required: {key.meaning}",
+                f"Add [[{name}]]" if key.kinds == (list,) else f"Add {name} = ...",
+            )
+
+
+def _check_lists(path: Path, tree: dict[str, Any]) -> None:
+    """Rules that concern several entries: no pair twice, LD for every GWAS, one kind of LD per reference."""
+    for table, keys in (
+        ("gwas", ("ancestry",)),
+        ("ld", ("ancestry",)),
+        ("expression", ("context", "ancestry")),
+    ):
+        seen: dict[tuple[str, ...], int] = {}
+        for number, entry in enumerate(tree[table], start=1):
+            label = tuple(entry[key] for key in keys)
+            if label in seen:
+                raise StudyFileError(
+                    f"{path}: [[{table}]] numbers {seen[label]} and {number} are both {' '.join(label)}",
+                    f"There is one [[{table}]] per {' and '.join(keys)}",
+                    "Remove one, or give it its own name",
+                )
+            seen[label] = number
+    references = {entry["ancestry"] for entry in tree["ld"]}
+    for number, entry in enumerate(tree["gwas"], start=1):
+        if entry["ancestry"] not in references:
+            raise StudyFileError(
+                f"{path}: [[gwas]] number {number} is of {entry['ancestry']}; there is LD for "
+                f"{', '.join(sorted(references))}",
+                "Every ancestry with a GWAS has an LD reference",
+                f'Add [[ld]] with ancestry = "{entry["ancestry"]}" and genotypes or a matrix',
+            )
+    for number, entry in enumerate(tree["ld"], start=1):
+        place = _Place(path, f"[[ld]] number {number} ({entry['ancestry']})")
+        given = [key for key in ("genotypes", "matrix") if key in entry]
+        if len(given) != 1:
+            raise StudyFileError(
+                place.say(f"has {' and '.join(given) or 'neither genotypes nor matrix'}"),
+                "An LD reference is either genotypes (a PLINK 1 prefix) or a matrix (.npz)",
+                "Give one of the two",
+            )
+        if "matrix" in entry and "n" not in entry and not entry.get("in_sample"):
+            raise StudyFileError(
+                place.say("has a matrix and no n"),
+                "The noise of an LD matrix depends on how many people it was computed from",
+                "Add n = <people behind the matrix>, or in_sample = true where they are those of the GWAS",
+            )
+        if "genotypes" in entry and "n" in entry:
+            raise StudyFileError(
+                place.say("has genotypes and n"),
+                "n goes with a matrix; the .fam file counts the people behind genotypes",
+                "Remove n",
+            )
+
+
+# ---- the files it names
+# -----------------------------------------------------------------------------------------
+
+
+def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
+    """The files behind every key that names one. Raises `StudyFileError` for the first that does not
+    exist."""
+    folder = path.parent
+    named: list[tuple[str, str, str]] = []  # table, key, value
+    if "genes" in tree:
+        named.append(("", "genes", tree["genes"]))
+    if "blocks" in tree:
+        named.append(("[blocks]", "path", tree["blocks"]["path"]))
+    for table, keys in (
+        ("gwas", ("path",)),
+        ("ld", ("genotypes", "matrix")),
+        ("expression", ("genotypes", "phenotypes", "covariates")),
+    ):
+        for number, entry in enumerate(tree[table], start=1):
+            named += [(f"[[{table}]] number {number}", key, entry[key]) for key in keys if key in entry]
+    files: dict[str, tuple[Path, ...]] = {}
+    for table, key, value in named:
+        group = plink_files(folder / value) if key == "genotypes" else (folder / value,)
+        for file in group:
+            if not file.is_file():
+                raise StudyFileError(
+                    _Place(path, table).say(f"{key} = '{value}': there is no file {file}"),
+                    "Paths in a study file are relative to its folder"
+                    + (
+                        "; genotypes is the prefix of .bed, .bim and .fam files" if key == "genotypes" else ""
+                    ),
+                    f"Correct {key}, or put the file there",
+                )
+        files[f"{table} {key}"] = group
+    return files
+
+
+def _labels(folder: Path, paths: Iterable[Path]) -> dict[Path, str]:
+    """What each file is called in tables: its name where that is unique, else its path from the study
+    file."""
+    unique = list(dict.fromkeys(paths))
+    count = pd.Series([path.name for path in unique]).value_counts()
+    return {path: path.name if count[path.name] == 1 else _relative(folder, path) for path in unique}
+
+
+def _relative(folder: Path, path: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _blocks(folder: Path, tree: dict[str, Any]) -> pd.DataFrame | None:
+    return read_blocks(folder / tree["blocks"]["path"]) if "blocks" in tree else None
+
+
+def _genes(path: Path, tree: dict[str, Any]) -> tuple[str, ...] | None:
+    """The requested genes, each once, in the order of the file; blank lines and comments (#) are skipped."""
+    if "genes" not in tree:
+        return None
+    with open_text(path.parent / tree["genes"]) as handle:
+        lines = [line.split("#", 1)[0].split() for line in handle]
+    genes = tuple(dict.fromkeys(parts[0] for parts in lines if parts))
+    if not genes:
+        raise StudyFileError(
+            f"{path}: genes = '{tree['genes']}' is an empty file",
+            "A file of requested genes has one gene per line",
+            "Add genes, or leave the key out to request all genes of the phenotype files",
+        )
+    return genes
