@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from bayestwas.data.coalescent import genotypes, moments, standardised
 from bayestwas.data.design import PRESETS, Design
+from bayestwas.data.schema import locus
+from bayestwas.names import OK
 
 __all__ = ["PRESETS", "Design", "SimulatedBlock", "block_generator", "simulate_block", "simulate_study"]
 
@@ -60,30 +62,26 @@ class SimulatedBlock:
         """Genotypes of one expression panel, int8 (p, donors): the first donors of the ancestry."""
         return self.donors[ancestry][:, : self.expression[context, ancestry].shape[1]]
 
-    def to_locus(self) -> Any:
-        """The block as a locus DataTree, as if it had been read from files and harmonised."""
-        from bayestwas.data import studies
-
+    def to_locus(self) -> xr.DataTree:
+        """The block as a locus, as if it had been read from files and harmonised."""
         n_ref = math.inf if self.design.n_ref is None else self.design.n_ref
-        genes = self.genes.set_index("gene")[["chromosome", "tss"]].assign(status="ok", reason="")
-        panels = [
-            (context, ancestry, self.panel_dosage(context, ancestry), list(frame.columns), frame, None)
-            for (context, ancestry), frame in self.expression.items()
-        ]
-        tree = studies.locus(
+        return locus(
             name=self.name,
             variants=self.variants,
             gwas={a: (z, np.where(np.isfinite(z), self.n[a], np.nan)) for a, z in self.z.items()},
-            ld={a: self.reference[a] for a in self.z},
-            panels=panels,
-            genes=genes,
+            ld={a: (self.reference[a], n_ref) for a in self.z},
+            panels=[
+                (context, ancestry, self.panel_dosage(context, ancestry), list(frame.columns), frame, None)
+                for (context, ancestry), frame in self.expression.items()
+            ],
+            genes=self.genes.set_index("gene")[["chromosome", "tss"]].assign(status=OK, reason=""),
             build=BUILD,
             study=self.design.name,
             simulated=True,
+            start=self.start,
+            end=self.end,
+            cis_window=self.design.cis_window,
         )
-        for ancestry in self.z:
-            tree[f"ld/{ancestry}"].attrs["n_ref"] = n_ref
-        return tree
 
 
 def simulate_study(design: Design, seed: int, blocks: int | None = None) -> Iterator[SimulatedBlock]:

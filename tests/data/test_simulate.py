@@ -160,6 +160,18 @@ def test_people_of_the_reference_are_not_those_of_the_population() -> None:
     assert twins < TINY.n_ref  # a copy of the donors would give all
 
 
+def test_locus_holds_what_the_block_holds(block: SimulatedBlock) -> None:
+    tree = block.to_locus()
+    np.testing.assert_array_equal(tree["gwas"]["z"].sel(ancestry="AFR"), block.z["AFR"])
+    assert tree["ld/EUR"].attrs["n_ref"] == np.inf  # in-sample
+    np.testing.assert_array_equal(tree["ld/EUR"]["dosage"], block.reference["EUR"])
+    np.testing.assert_array_equal(tree["expression/liver/EUR"]["dosage"], block.donors["EUR"][:, :80])
+    assert tree.attrs["simulated"]
+    assert (tree.attrs["start"], tree.attrs["end"]) == (block.start, block.end)
+    outside = simulate_block(TINY, block_generator(1, 0), 0).to_locus()
+    assert outside["ld/EUR"].attrs["n_ref"] == TINY.n_ref
+
+
 def test_presets_are_what_they_say() -> None:
     assert set(PRESETS) == {"demo", "friendly", "hard", "tiny"}
     assert all(name == preset.name for name, preset in PRESETS.items())
