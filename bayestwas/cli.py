@@ -125,9 +125,10 @@ def check(
 ) -> None:
     """Read and harmonise everything, say what fits together and what a run would cost; fit nothing."""
     with _one_message():
-        from bayestwas.run import check as checking
+        from bayestwas.run.check import check as read_and_harmonise
+        from bayestwas.run.check import render
 
-        checking.render(checking.check(study))
+        render(read_and_harmonise(study))
 
 
 @app.command(

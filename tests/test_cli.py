@@ -1,0 +1,196 @@
+"""The command line: arguments reach their call, and the exit status and the one message are true."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from bayestwas.cli import DEBUG, app
+from bayestwas.errors import InputError
+
+
+@dataclass
+class Summary:
+    out: Path
+    failed_blocks: int = 0
+    failed_genes: int = 0
+    top: pd.DataFrame = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.top = pd.DataFrame({"gene": ["APOB"], "pip": [0.98765], "status": ["ok"]})
+
+
+class Pipeline(ModuleType):
+    """Stands in for bayestwas.run.pipeline: keeps its arguments, then returns or raises `outcome`."""
+
+    def __init__(self) -> None:
+        super().__init__("bayestwas.run.pipeline")
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.outcome: Any = Summary(Path("out"))
+
+    def run_study(self, *args: Any, **kwargs: Any) -> Summary:
+        self.calls.append((args, kwargs))
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    module = Pipeline()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def test_version_and_help() -> None:
+    version = invoke("--version")
+    assert version.exit_code == 0
+    assert version.stdout.startswith("bayestwas 0.")
+    top = invoke("--help")
+    assert top.exit_code == 0
+    for command in ("run", "check", "simulate"):
+        assert command in top.stdout
+        one = invoke(command, "--help")
+        assert one.exit_code == 0
+        assert f"Example: bayestwas {command}" in one.stdout
+
+
+def test_run_passes_its_arguments_on(pipeline: Pipeline) -> None:
+    told = "run study.toml -o out --seed 7 -j 3 --overwrite --no-feedback -g A -g B -q"
+    assert invoke(*told.split()).exit_code == 0
+    expected = {
+        "seed": 7,
+        "workers": 3,
+        "overwrite": True,
+        "feedback": False,
+        "genes": ("A", "B"),
+        "progress": False,
+    }
+    assert pipeline.calls == [((Path("study.toml"), Path("out")), expected)]
+
+
+def test_run_defaults(pipeline: Pipeline) -> None:
+    assert invoke("run", "study.toml", "--out", "out").exit_code == 0
+    expected = {
+        "seed": 1,
+        "workers": 2,
+        "overwrite": False,
+        "feedback": True,
+        "genes": None,
+        "progress": True,
+    }
+    assert pipeline.calls[0][1] == expected
+
+
+def test_run_prints_the_top_genes_and_where_the_outputs_are(pipeline: Pipeline) -> None:
+    told = invoke("run", "study.toml", "--out", "out").stdout
+    assert "APOB" in told
+    assert "0.988" in told
+    assert "Results in out" in told
+    assert "genes.tsv" in told
+
+
+@pytest.mark.parametrize(("blocks", "genes", "status"), [(0, 0, 0), (1, 0, 1), (0, 2, 1)])
+def test_exit_status_tells_of_failures(pipeline: Pipeline, blocks: int, genes: int, status: int) -> None:
+    pipeline.outcome = Summary(Path("out"), failed_blocks=blocks, failed_genes=genes)
+    done = invoke("run", "study.toml", "--out", "out")
+    assert done.exit_code == status
+    assert (f"Failed: {blocks} blocks, {genes} genes" in done.stderr) == (status == 1)
+    assert "APOB" in done.stdout  # finished results are shown in any case
+
+
+def test_users_mistake_is_one_message_and_status_2(pipeline: Pipeline) -> None:
+    pipeline.outcome = InputError("x.tsv has no column z", "A GWAS has effects", "Add the column [z]")
+    done = invoke("run", "study.toml", "--out", "out")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "Error: x.tsv has no column z",
+        "  Rule: A GWAS has effects",
+        "  Remedy: Add the column [z]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "message"),
+    [
+        (PermissionError(13, "Permission denied", "/data/x"), 2, "Error: Permission denied: /data/x"),
+        (OSError("disk gone"), 2, "Error: disk gone"),
+        (ZeroDivisionError("division by zero"), 2, "Error: ZeroDivisionError: division by zero"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+    ],
+)
+def test_nothing_ends_in_a_traceback(
+    pipeline: Pipeline, outcome: BaseException, status: int, message: str
+) -> None:
+    pipeline.outcome = outcome
+    done = invoke("run", "study.toml", "--out", "out")
+    assert done.exit_code == status
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_debug_keeps_the_traceback(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DEBUG, "1")
+    pipeline.outcome = ZeroDivisionError("division by zero")
+    assert isinstance(invoke("run", "study.toml", "--out", "out").exception, ZeroDivisionError)
+
+
+def test_check_renders_its_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("bayestwas.run.check")
+    module.check = lambda path: f"report of {path}"  # type: ignore[attr-defined]
+    module.render = print  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    done = invoke("check", "study.toml")
+    assert done.exit_code == 0
+    assert done.stdout == "report of study.toml\n"
+
+
+def test_simulate_writes_a_study(tmp_path: Path) -> None:
+    pytest.importorskip("msprime", reason="msprime is the optional extra [simulate]")
+    out = tmp_path / "study"
+    done = invoke("simulate", "--preset", "tiny", "--out", str(out), "--blocks", "1", "--quiet")
+    assert done.exit_code == 0
+    assert str(out / "study.toml") in done.stdout
+    assert len((out / "blocks.bed").read_text().splitlines()) == 1
+    assert "bayestwas simulate --preset tiny --seed 1 --blocks 1" in (out / "README.txt").read_text()
+    again = invoke("simulate", "--preset", "tiny", "--out", str(out))
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert invoke("simulate", "--preset", "tiny", "--out", str(out), "--overwrite", "-q").exit_code == 0
+
+
+def test_misspelt_preset_names_the_nearest(tmp_path: Path) -> None:
+    done = invoke("simulate", "--preset", "tny", "--out", str(tmp_path / "study"))
+    assert done.exit_code == 2
+    assert "Did you mean 'tiny'?" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_process_itself_exits_with_the_status(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "bayestwas.cli",
+        "simulate",
+        "--preset",
+        "none",
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert subprocess.run([*command[:3], "run"], capture_output=True).returncode == 2
