@@ -131,7 +131,7 @@ def blank_of_locus(
     attrs = locus.attrs
     result = blank_result(
         *(attrs["block"], attrs["chromosome"], attrs["start"], attrs["end"]),
-        genes=locus[names.GENES].to_dataset(inherit=False).to_dataframe().reset_index(),
+        genes=locus.children[names.GENES].to_dataset(inherit=False).to_dataframe().reset_index(),
         contexts=contexts,
         ancestries=ancestries,
         variants=root.to_dataframe().reset_index(),
