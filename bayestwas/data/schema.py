@@ -281,7 +281,7 @@ def _gwas_group(gwas: Mapping[str, tuple[Any, Any]], p: int) -> xr.Dataset:
     return xr.Dataset(
         {
             "z": ((names.ANCESTRY, names.VARIANT), z),
-            "n": ((names.ANCESTRY, names.VARIANT), np.where(np.isfinite(z), n, np.nan)),
+            "n": ((names.ANCESTRY, names.VARIANT), np.where(np.isnan(z), np.nan, n)),
         },
         coords={names.ANCESTRY: _text(list(gwas))},
     )

@@ -60,15 +60,12 @@ def parse_variant_ids(ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
     """
     parts = pd.Series(np.asarray(ids, dtype=object)).astype(str).str.extract(_ID)
     parts.columns = ["chromosome", "position", "other_allele", "effect_allele", "build"]
-    parsed = parts["position"].notna().to_numpy()
-    out = pd.DataFrame({name: parts[name].astype(object).where(parts[name].notna(), None) for name in parts})
-    out["position"] = pd.to_numeric(parts["position"]).astype("Int64")
+    parsed = parts["position"].notna()
+    parts.loc[parsed, "chromosome"] = chromosome_labels(parts.loc[parsed, "chromosome"])
+    parts["position"] = pd.to_numeric(parts["position"]).astype("Int64")
     for name in ("other_allele", "effect_allele"):
-        out[name] = parts[name].str.upper().astype(object).where(parsed, None)
-    chromosome = np.full(len(parts), None, dtype=object)
-    chromosome[parsed] = chromosome_labels(parts["chromosome"][parsed])
-    out["chromosome"] = chromosome
-    return out
+        parts[name] = parts[name].str.upper()
+    return parts
 
 
 def check_variants(source: str, variants: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,16 @@ import xarray as xr
 from scipy.special import ndtri
 
 from bayestwas.data.studies import gwas_dataset
-from bayestwas.errors import InputError, nearest
+from bayestwas.errors import InputError
 from bayestwas.io.tables import read_table
 
-# What each column may be called, in lower case; the first name is that of GWAS-SSF where it has one.
+# What each column may be called, in lower case; the first name is that of GWAS-SSF where it has one. Left out
+# on purpose: allele2 (the effect allele for some programs, the other for others) and the hm_ columns of
+# harmonised files (mixing them with the plain ones would pair an effect with the wrong allele).
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "chromosome": ("chromosome", "chr", "chrom", "#chrom", "#chr", "hm_chrom"),
-    "position": ("base_pair_location", "position", "pos", "bp", "base_pair", "genpos", "hm_pos"),
-    "effect_allele": ("effect_allele", "ea", "a1", "allele1", "alt", "tested_allele", "hm_effect_allele"),
+    "chromosome": ("chromosome", "chr", "chrom", "#chrom", "#chr"),
+    "position": ("base_pair_location", "position", "pos", "bp", "base_pair", "genpos"),
+    "effect_allele": ("effect_allele", "ea", "a1", "allele1", "alt", "tested_allele"),
     "other_allele": (
         "other_allele",
         "oa",
@@ -25,16 +28,15 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "non_effect_allele",
         "a2",
         "allele0",
-        "allele2",
+        "omitted",
         "ref",
-        "hm_other_allele",
     ),
     "z": ("z", "z_score", "zscore", "z_stat", "zstat", "z-score"),
-    "beta": ("beta", "effect", "b", "effect_size", "log_odds", "log_or", "hm_beta"),
+    "beta": ("beta", "effect", "b", "effect_size", "log_odds", "log_or"),
     "standard_error": ("standard_error", "se", "stderr", "std_err", "sebeta", "beta_se"),
     "p_value": ("p_value", "p", "pval", "pvalue", "p-value", "p_val", "p.value"),
     "neg_log_10_p_value": ("neg_log_10_p_value", "log10p", "mlog10p", "neg_log10_p", "logp"),
-    "odds_ratio": ("odds_ratio", "or", "hm_odds_ratio"),
+    "odds_ratio": ("odds_ratio", "or"),
     "n": ("n", "sample_size", "samplesize", "n_total", "n_samples", "totalsamplesize", "neff", "n_eff"),
     "effect_allele_frequency": (
         "effect_allele_frequency",
@@ -44,7 +46,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "a1freq",
         "a1_freq",
         "alt_freq",
-        "hm_effect_allele_frequency",
     ),
     "variant_id": (
         "variant_id",
@@ -54,8 +55,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "snpid",
         "id",
         "markername",
-        "hm_variant_id",
-        "hm_rsid",
     ),
 }
 REQUIRED = ("chromosome", "position", "effect_allele", "other_allele")
@@ -129,11 +128,11 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: dict[str, str], n: 
     listed = ", ".join(str(name) for name in table.columns)
     for key in REQUIRED:
         if key not in columns:
-            close = nearest(SYNONYMS[key][0], [str(name) for name in table.columns])
+            free = [str(name) for name in table.columns if name not in columns.values()]
             raise InputError(
                 f"{path} has no column for the {key.replace('_', ' ')}; it has {listed}",
                 f"A GWAS file has one of the columns {', '.join(SYNONYMS[key])}",
-                f"Rename the column that holds it to {SYNONYMS[key][0]}. {close}",
+                f"Rename the column that holds it to {SYNONYMS[key][0]}. {_closest(key, free)}".strip(),
             )
     direct = (
         "z" in columns or {"beta", "standard_error"} <= set(columns) or {"beta", "p_value"} <= set(columns)
@@ -167,6 +166,15 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: dict[str, str], n: 
         )
 
 
+def _closest(key: str, columns: list[str]) -> str:
+    """A question that names the column which looks most like one for `key`, or nothing."""
+    for name in SYNONYMS[key]:
+        close = difflib.get_close_matches(name, columns, n=1, cutoff=0.7)
+        if close:
+            return f"Is it '{close[0]}'?"
+    return ""
+
+
 def _refuse(path: Path, table: pd.DataFrame, bad: np.ndarray, column: str, rule: str, remedy: str) -> None:
     """Raise `InputError` with the number of bad rows, their first lines and the first value."""
     bad = np.asarray(bad)
@@ -175,10 +183,10 @@ def _refuse(path: Path, table: pd.DataFrame, bad: np.ndarray, column: str, rule:
     rows = np.flatnonzero(bad)
     lines = ", ".join(str(int(table.index[row]) + table.attrs["first_line"]) for row in rows[:3])
     value = table[column].iloc[int(rows[0])]
+    shown = "missing" if pd.isna(value) else f"'{value}'"
     plural = "row" if len(rows) == 1 else "rows"
     raise InputError(
-        f"{path}: {column} is '{value}' in {len(rows)} {plural}, line "
-        f"{lines}{' ...' if len(rows) > 3 else ''}",
+        f"{path}: {column} is {shown} in {len(rows)} {plural}, line {lines}{' ...' if len(rows) > 3 else ''}",
         rule,
         remedy,
     )

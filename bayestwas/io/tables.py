@@ -135,12 +135,6 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     A name that ends in .gz is gzipped. The index is not written.
     """
     path = Path(path)
-    with atomic(path) as temporary:
-        table.to_csv(
-            temporary,
-            sep="\t",
-            index=False,
-            float_format="%.6g",
-            na_rep="NA",
-            compression={"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None,
-        )
+    text = table.to_csv(sep="\t", index=False, float_format="%.6g", na_rep="NA", lineterminator="\n").encode()
+    with atomic(path) as temporary:  # gzip's header would carry the name of the temporary file and the time
+        temporary.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
