@@ -21,8 +21,8 @@ from bayestwas.report.tables import (
 )
 
 COLUMNS = {
-    "genes.tsv": "gene block chromosome tss pip pip_mcse best_context effect effect_sd sign_probability twas_z"
-    " n_variants pip_plugin pip_weights pip_ld credible_set status reason explanation data",
+    "genes.tsv": "gene block chromosome tss pip pip_mcse best_context effect effect_sd sign_probability"
+    " twas_z n_variants pip_plugin pip_weights pip_ld credible_set status reason explanation data",
     "contexts.tsv": "gene context pip cis_h2 cis_h2_sd data",
     "effects.tsv": "gene context ancestry effect effect_sd sign_probability data",
     "variants.tsv": "variant block position effect_allele other_allele pip_direct ancestry z data",
