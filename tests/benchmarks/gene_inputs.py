@@ -1,7 +1,7 @@
 """What every gene method starts from: simulated blocks with their truth, point weights, LD per ancestry.
 
-Blocks and elastic-net weights are kept under .benchmarks/blocks, in a folder named by the design and by the
-code that draws it, so that a rerun is cheap and a changed simulator never meets an old block.
+Blocks and elastic-net weights are kept under .benchmarks/blocks, in a folder named by the design and by what
+the simulator draws from it today, so that a rerun is cheap and a changed simulator never meets an old block.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,8 +19,7 @@ import pandas as pd
 import peers
 import xarray as xr
 
-from bayestwas.data import coalescent, simulate
-from bayestwas.data import design as designs
+from bayestwas.data import simulate
 
 CACHE = Path(__file__).parents[2] / ".benchmarks" / "blocks"
 
@@ -72,20 +71,17 @@ class Blocks:
     @cached_property
     def elastic_net_weights(self) -> list[list[np.ndarray]]:
         """Per block and ancestry (p, G): elastic net on that ancestry's own panel."""
-        path = self.folder / f"elastic_net.{len(self.simulated)}.pkl"
-        if not path.exists():
-            with ThreadPoolExecutor(self.workers) as pool:
-                weights = list(pool.map(_elastic_net, self.simulated))
-            path.write_bytes(pickle.dumps(weights))
-        return pickle.loads(path.read_bytes())
+        with ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(partial(_elastic_net, self.folder), self.simulated))
 
 
 def load(preset: str, blocks: int, seed: int, workers: int) -> Blocks:
     """Draw the blocks of a preset, or read those that an earlier run drew."""
     design = simulate.PRESETS[preset]
-    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (coalescent, designs, simulate))
-    recipe = repr(design).encode() + code
-    folder = CACHE / f"{preset}-seed{seed}-{hashlib.sha256(recipe).hexdigest()[:12]}"
+    first = simulate.simulate_block(design, simulate.block_generator(seed, 0), 0)
+    recipe = repr((design, [field.name for field in fields(first)])).encode()
+    drawn = b"".join(z.tobytes() for z in first.z.values())
+    folder = CACHE / f"{preset}-seed{seed}-{hashlib.sha256(recipe + drawn).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers) as pool:
         simulated = list(pool.map(partial(_block, design, folder, seed), range(blocks)))
@@ -96,10 +92,15 @@ def _block(design: simulate.Design, folder: Path, seed: int, index: int) -> simu
     path = folder / f"block{index:03d}.pkl"
     if not path.exists():
         block = simulate.simulate_block(design, simulate.block_generator(seed, index), index)
-        part = path.with_suffix(".part")
-        part.write_bytes(pickle.dumps(block))
-        part.rename(path)
+        _keep(path, block)
     return pickle.loads(path.read_bytes())
+
+
+def _keep(path: Path, value: object) -> None:
+    """All of the file or none of it, should the run be stopped."""
+    part = path.with_suffix(".part")
+    part.write_bytes(pickle.dumps(value))
+    part.rename(path)
 
 
 def arrays(block: simulate.SimulatedBlock) -> BlockArrays:
@@ -128,7 +129,14 @@ def _context(block: simulate.SimulatedBlock) -> str:
     return context
 
 
-def _elastic_net(block: simulate.SimulatedBlock) -> list[np.ndarray]:
+def _elastic_net(folder: Path, block: simulate.SimulatedBlock) -> list[np.ndarray]:
+    path = folder / f"elastic_net{block.index:03d}.pkl"
+    if not path.exists():
+        _keep(path, _train_elastic_net(block))
+    return pickle.loads(path.read_bytes())
+
+
+def _train_elastic_net(block: simulate.SimulatedBlock) -> list[np.ndarray]:
     position = block.variants["position"].to_numpy()
     cis = np.abs(position - block.genes["tss"].to_numpy()[:, None]) <= block.design.cis_window
     context = _context(block)
@@ -144,8 +152,27 @@ def _elastic_net(block: simulate.SimulatedBlock) -> list[np.ndarray]:
 
 
 def fit(blocks: Blocks) -> list[xr.DataTree]:
-    raise NotImplementedError("waits for bayestwas.fit.study.fit_loci")
+    """Our fit; bayestwas.fit.study learns the priors over all loci and returns a result for each."""
+    from bayestwas.fit.study import fit_loci
+
+    return list(fit_loci(blocks.loci, seed=blocks.seed))
 
 
 def posterior_mean_weights(locus: xr.DataTree) -> list[np.ndarray]:
-    raise NotImplementedError("waits for bayestwas.fit.weights")
+    """Mean over the weighted draws of `fit_weights`, per ancestry of the GWAS (p, G)."""
+    from bayestwas.fit.weights import fit_weights
+
+    tree = fit_weights(locus)
+    draws = tree["weights"]
+    genes = locus["genes"]["gene"].values
+    order = {name: position for position, name in enumerate(genes)}
+    column = np.array([order[name] for name in tree["weights"]["gene"].values])
+    ancestries = list(tree["weights"]["ancestry"].values)
+    means = []
+    for ancestry in locus["gwas"]["ancestry"].values:
+        chosen = draws["ancestry_index"].values == ancestries.index(ancestry)
+        mean = np.zeros((locus.sizes["variant"], len(genes)))
+        at = draws["variant_index"].values[chosen], column[draws["gene_index"].values[chosen]]
+        np.add.at(mean, at, (draws["probability"] * draws["weight"]).values[chosen])
+        means.append(mean)
+    return means
