@@ -37,7 +37,7 @@ def _unique(source: str, what: str, values: np.ndarray) -> None:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArrayDosages:
     """Dosages held in memory, behind the same call as those read from a file."""
 

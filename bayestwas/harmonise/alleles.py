@@ -243,9 +243,8 @@ def _same_spelling(ids: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Whether two identifiers spell out the same position and the same alleles in the same order."""
     columns = ["chromosome", "position", "other_allele", "effect_allele"]
     one, two = (parse_variant_ids(values)[columns] for values in (ids, reference))
-    spelled = one["position"].notna() & two["position"].notna()
-    equal = (one.fillna("").astype(str) == two.fillna("").astype(str)).all(axis=1)
-    return np.asarray(spelled & equal, dtype=bool)
+    equal = (one == two).all(axis=1)  # what is missing (an identifier of another form) equals nothing
+    return equal.fillna(False).to_numpy(dtype=bool)
 
 
 def _strand_by_frequency(
