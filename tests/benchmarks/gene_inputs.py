@@ -159,20 +159,10 @@ def fit(blocks: Blocks) -> list[xr.DataTree]:
 
 
 def posterior_mean_weights(locus: xr.DataTree) -> list[np.ndarray]:
-    """Mean over the weighted draws of `fit_weights`, per ancestry of the GWAS (p, G)."""
+    """Posterior mean under default priors, per ancestry of the GWAS (p, G); zero for a gene without a fit."""
     from bayestwas.fit.weights import fit_weights
 
-    tree = fit_weights(locus)
-    draws = tree["weights"]
-    genes = locus["genes"]["gene"].values
-    order = {name: position for position, name in enumerate(genes)}
-    column = np.array([order[name] for name in tree["weights"]["gene"].values])
-    ancestries = list(tree["weights"]["ancestry"].values)
-    means = []
-    for ancestry in locus["gwas"]["ancestry"].values:
-        chosen = draws["ancestry_index"].values == ancestries.index(ancestry)
-        mean = np.zeros((locus.sizes["variant"], len(genes)))
-        at = draws["variant_index"].values[chosen], column[draws["gene_index"].values[chosen]]
-        np.add.at(mean, at, (draws["probability"] * draws["weight"]).values[chosen])
-        means.append(mean)
-    return means
+    mean = fit_weights(locus)["marginals"]["weight_mean"]
+    mean = mean.reindex(gene=locus["genes"]["gene"].values, fill_value=0.0).squeeze("context")
+    mean = mean.transpose("ancestry", "variant", "gene")
+    return [mean.sel(ancestry=ancestry).values.astype(float) for ancestry in locus["gwas"]["ancestry"].values]
