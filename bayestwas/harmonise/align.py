@@ -100,6 +100,7 @@ def harmonise(study: Study) -> Harmonised:
     files = variant_files(study, blocks, named)
     check_builds(study.build, files)
     aligned = align(files)
+    duplicates = _duplicates(files, aligned.ledger)
     overlap = overlap_matrix(aligned)
     check_overlap(files, overlap, named.gwas, named.ld, named.panels)
     ledger = pd.concat([*aligned.ledger, *_require_ld(aligned, named), *donor_ledger], ignore_index=True)
@@ -108,7 +109,7 @@ def harmonise(study: Study) -> Harmonised:
     sources = list(named.gwas.values())
     genes = gene_table(requested, present, blocks, variants, rows, prepared, sources, spans, study.cis_window)
     counted = _count(blocks, variants, genes)
-    told = (*notes, *_duplicates(files, ledger), *_notes(study, counted))
+    told = (*notes, *duplicates, *_notes(study, counted))
     return Harmonised(
         study, variants, ledger, overlap, counted, genes, told, rows, signs, tuple(prepared), named, spans
     )
@@ -193,11 +194,11 @@ def _count(blocks: pd.DataFrame, variants: pd.DataFrame, genes: pd.DataFrame) ->
     return ordered.iloc[sorted(range(len(key)), key=key.__getitem__)].reset_index(drop=True)
 
 
-def _duplicates(files: Sequence[VariantFile], ledger: pd.DataFrame) -> list[str]:
+def _duplicates(files: Sequence[VariantFile], ledgers: Sequence[pd.DataFrame]) -> list[str]:
     """A sentence per file with duplicates; raises `HarmonisationError` where they are not the exception."""
     notes = []
-    for file in files:
-        count = int(((ledger["file"] == file.name) & ledger["reason"].str.startswith("duplicate")).sum())
+    for file, ledger in zip(files, ledgers, strict=True):
+        count = int(ledger["reason"].str.startswith("duplicate").sum())
         if count > MOST_DUPLICATES * len(file.table):
             raise HarmonisationError(
                 f"{file.name}: {count} of {len(file.table)} rows inside the blocks are duplicate variants",
