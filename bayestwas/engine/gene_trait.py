@@ -1,0 +1,360 @@
+"""Genes and variants compete for the trait: candidates of one block -> probabilities of genes, contexts and variants.
+
+Every (gene, context) enters the kernel through its weighted draws, which share its prior mass; every variant enters as a direct
+effect. Averaging Bayes factors over the draws is the marginal likelihood over the weights, so the GWAS reweights the draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import ndtr
+
+from bayestwas.engine.ld import LD
+from bayestwas.engine.single_effects import (
+    Candidates,
+    Floats,
+    SingleEffects,
+    covariance_root,
+    diagonal_covariance,
+    elbo,
+    fit_single_effects,
+    inclusion,
+    presence,
+)
+
+
+@dataclass(frozen=True)
+class GeneTraitPriors:
+    """Priors of one block's trait model.
+
+    Attributes
+    ----------
+    gene : expected number of causal contexts per (gene, context) candidate.
+    direct : expected number of direct effects per variant.
+    gene_variance : prior variance of gamma, trait SD per SD of expression, squared.
+    direct_variance : prior variance of a direct effect, trait SD per SD of genotype, squared.
+    gene_correlation, direct_correlation : of effects between ancestries.
+    """
+
+    gene: float
+    direct: float
+    gene_variance: float
+    direct_variance: float
+    gene_correlation: float = 0.9
+    direct_correlation: float = 0.9
+
+
+@dataclass(frozen=True)
+class GeneColumns:
+    """Candidate columns of one (gene, context): one per draw.
+
+    Attributes
+    ----------
+    gene, context : positions in the caller's lists.
+    columns : per GWAS ancestry, (D, p) sparse.
+    log_weight, replicate : as in `draws.WeightDraws`.
+    """
+
+    gene: int
+    context: int
+    columns: tuple[sparse.csr_array, ...]
+    log_weight: Floats
+    replicate: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class GeneTraitPosterior:
+    """What one block says. T = number of (gene, context) candidates, A ancestries, L effects.
+
+    Attributes
+    ----------
+    alpha : (L, T) probability that effect l is candidate t.
+    pip : (T,) per gene-context; mcse : (T,) its Monte Carlo error. relative_error : (L, T) of its averaged Bayes factors.
+    effect, effect_covariance : (T, A) and (T, A, A) given inclusion, over draws and effects.
+    positive, positive_mean : (T, A) and (T,) probability that the effect, or its mean over ancestries, is positive.
+    pip_direct : (p,). alpha_direct : (L, p). null : (L,).
+    gene_square, direct_square : sums of alpha * gamma' Omega^-1 gamma / A, for learning the effect variances.
+    fit, candidates : the kernel's own result, and what it chose from.
+    """
+
+    alpha: Floats
+    pip: Floats
+    mcse: Floats
+    relative_error: Floats
+    effect: Floats
+    effect_covariance: Floats
+    positive: Floats
+    positive_mean: Floats
+    pip_direct: Floats
+    alpha_direct: Floats
+    null: Floats
+    gene_square: float
+    direct_square: float
+    fit: SingleEffects
+    candidates: Candidates
+
+
+def correlation(rho: float, size: int) -> Floats:
+    """(size, size) compound symmetry."""
+    return (1 - rho) * np.eye(size) + rho * np.ones((size, size))
+
+
+def build_candidates(
+    p: int,
+    usable: NDArray[np.bool_],
+    targets: Sequence[GeneColumns],
+    priors: GeneTraitPriors,
+    effects: int,
+    ancestries: int,
+) -> tuple[Candidates, NDArray[np.intp]]:
+    """Candidate columns of a block and, for each beyond the p unit vectors, the target that owns it.
+
+    The two classes have their own effect correlation, so each has its own covariance component.
+    """
+    owner = np.concatenate(
+        [np.full(len(t.log_weight), i) for i, t in enumerate(targets)] + [np.empty(0)]
+    ).astype(np.intp)
+    k = p + len(owner)
+    log_prior = np.full((k, 2), -np.inf)
+    scale = np.ones((k, 2))
+    with np.errstate(divide="ignore"):
+        log_prior[:p, 0] = np.where(usable, np.log(priors.direct / effects), -np.inf)
+    scale[:p, 0] = priors.direct_variance
+    scale[p:, 1] = priors.gene_variance
+    if targets:
+        log_prior[p:, 1] = np.log(priors.gene / effects) + np.concatenate([t.log_weight for t in targets])
+    mass = float(np.exp(log_prior).sum())
+    if mass >= 1:
+        log_prior -= np.log(mass / 0.99)
+        mass = 0.99
+    columns = (
+        tuple(sparse.csr_array(sparse.vstack([t.columns[a] for t in targets])) for a in range(ancestries))
+        if targets
+        else ()
+    )
+    covariances = np.array(
+        [correlation(priors.direct_correlation, ancestries), correlation(priors.gene_correlation, ancestries)]
+    )
+    return Candidates(p, columns, log_prior, scale, covariances, float(np.log1p(-mass))), owner
+
+
+def fit_gene_trait(
+    z: Floats,
+    n: Floats,
+    ld: Sequence[LD],
+    targets: Sequence[GeneColumns],
+    priors: GeneTraitPriors,
+    *,
+    effects: int = 10,
+    ld_noise: bool = True,
+    tolerance: float = 1e-4,
+    max_sweeps: int = 200,
+    direct_start: Floats | None = None,
+) -> GeneTraitPosterior:
+    """Fit one block from two starts and keep the better.
+
+    A gene whose draws reach several association signals can explain them with one effect, and a fit that begins with it never
+    tries several direct effects instead; a fit that begins with direct effects may never merge them into a gene. So the block
+    is fitted from nothing and from its direct effects, and the fit with the higher evidence lower bound, at a common inflation
+    1 + 2 q / n_ref of the noise, is kept.
+
+    Parameters
+    ----------
+    z, n, ld : (A, p), (A,), A operators. targets : the gene-contexts.
+    direct_start : (L, A, p) lambda_bar of a fit with direct effects only (`fit_direct`); computed where it is None.
+    """
+    ancestries = len(z)
+    usable = presence(z, ld).any(axis=0)
+    candidates, owner = build_candidates(z.shape[1], usable, targets, priors, effects, ancestries)
+    options = {"effects": effects, "ld_noise": ld_noise, "tolerance": tolerance, "max_sweeps": max_sweeps}
+    if direct_start is None:
+        direct_start = fit_direct(z, n, ld, priors, effects=effects, ld_noise=ld_noise).lam
+    fits = [
+        fit_single_effects(z, n, ld, candidates, start=start, **options) for start in (None, direct_start)
+    ]
+    power = np.max([(fit.lam.sum(axis=0) * fit.fitted.sum(axis=0)).sum(axis=1) for fit in fits], axis=0)
+    inflation = 1 + 2 * power * np.array([1 / one.n_ref if ld_noise else 0.0 for one in ld])
+    bounds = [elbo(z, n, ld, fit, candidates, inflation) + (0.0 if fit.converged else -1e6) for fit in fits]
+    return _summarise(fits[int(np.argmax(bounds))], candidates, owner, targets, z.shape[1])
+
+
+def fit_direct(
+    z: Floats,
+    n: Floats,
+    ld: Sequence[LD],
+    priors: GeneTraitPriors,
+    *,
+    effects: int = 10,
+    ld_noise: bool = True,
+) -> SingleEffects:
+    """Fine-map the trait with direct effects only: the start that does not prefer genes, and the tilt of the draws.
+
+    The prior is at least two direct effects a block, because here they also stand for the effects of genes.
+    """
+    usable = presence(z, ld).any(axis=0)
+    generous = replace(priors, direct=max(priors.direct, 2 / max(int(usable.sum()), 1)))
+    candidates, _ = build_candidates(z.shape[1], usable, (), generous, effects, len(z))
+    return fit_single_effects(z, n, ld, candidates, effects=effects, ld_noise=ld_noise)
+
+
+def _summarise(
+    fit: SingleEffects,
+    candidates: Candidates,
+    owner: NDArray[np.intp],
+    targets: Sequence[GeneColumns],
+    p: int,
+) -> GeneTraitPosterior:
+    alpha_k = fit.alpha.sum(axis=2)
+    t_total, effects = len(targets), len(alpha_k)
+    member = sparse.csr_array(
+        (np.ones(len(owner)), (np.arange(len(owner)), owner)), shape=(len(owner), t_total)
+    )
+    alpha = np.asarray((member.T @ alpha_k[:, p:].T).T).reshape(effects, t_total)
+    relative = _relative_errors(alpha_k[:, p:], alpha, targets)
+    share = (alpha * relative) ** 2
+    spread = share * (1 - 2 * alpha) + (alpha**2) * share.sum(axis=1, keepdims=True)
+    pip = inclusion(alpha)
+    gradient = (1 - pip) / np.maximum(1 - alpha, 1e-12)
+    mcse = np.sqrt((gradient**2 * spread).sum(axis=0))
+    moments, squares = _effects(fit, candidates, member, p)
+    return GeneTraitPosterior(
+        alpha, pip, mcse, relative, *moments, inclusion(alpha_k[:, :p]), alpha_k[:, :p], fit.null,
+        squares[1], squares[0], fit, candidates,
+    )  # fmt: skip
+
+
+def _relative_errors(alpha_draws: Floats, alpha: Floats, targets: Sequence[GeneColumns]) -> Floats:
+    """(L, T) standard error of each target's averaged Bayes factor relative to itself, over the independent sets of draws."""
+    out = np.zeros_like(alpha)
+    start = 0
+    for t, target in enumerate(targets):
+        stop = start + len(target.replicate)
+        sets = int(target.replicate.max()) + 1
+        if sets > 1:
+            sums = np.array(
+                [alpha_draws[:, start:stop][:, target.replicate == r].sum(axis=1) for r in range(sets)]
+            )
+            total = np.maximum(sums.mean(axis=0), 1e-300)
+            out[:, t] = sums.std(axis=0, ddof=1) / np.sqrt(sets) / total
+        start = stop
+    return out
+
+
+def _effects(
+    fit: SingleEffects, candidates: Candidates, member: sparse.csr_array, p: int
+) -> tuple[tuple[Floats, Floats, Floats, Floats], tuple[float, float]]:
+    """Moments of the targets' effects given inclusion, and the sums the effect variances are learned from (direct, gene)."""
+    effects, k, _ = fit.alpha.shape
+    ancestries, t_total = fit.mean.shape[3], member.shape[1]
+    squares = [0.0, 0.0]
+    # A prior's worth of every draw keeps the conditional effect defined where the probability underflows.
+    floor = 1e-200 * np.exp(candidates.log_prior[p:, 1])
+    total, positive_mean = np.zeros(t_total), np.zeros(t_total)
+    first, positive = np.zeros((t_total, ancestries)), np.zeros((t_total, ancestries))
+    second = np.zeros((t_total, ancestries**2))
+    for component, part in enumerate((slice(0, p), slice(p, k))):
+        root = covariance_root(candidates.covariances[component])
+        inverse = np.linalg.pinv(candidates.covariances[component])
+        for effect in range(effects):
+            weight = fit.alpha[effect, part, component] + (floor if component else 0.0)
+            index = np.flatnonzero(weight > 1e-250)
+            mean = fit.mean[effect, part, component][index]
+            scale = candidates.scale[part, component][index]
+            covariance = diagonal_covariance(fit.information[effect, part][index].T, scale, root)
+            inner = np.einsum("ks,st,kt->k", mean, inverse, mean) + np.einsum(
+                "kst,ts->k", covariance, inverse
+            )
+            squares[component] += float(weight[index] @ inner) / ancestries
+            if component == 1:
+                sd = np.sqrt(np.maximum(np.einsum("kss->ks", covariance), 1e-300))
+                sd_mean = np.sqrt(np.maximum(covariance.mean(axis=(1, 2)), 1e-300))
+                owned = sparse.csr_array(member[index].T.multiply(weight[index][None, :]))
+                total += owned @ np.ones(len(index))
+                first += owned @ mean
+                second += owned @ (covariance + mean[:, :, None] * mean[:, None, :]).reshape(len(index), -1)
+                positive += owned @ ndtr(mean / sd)
+                positive_mean += owned @ ndtr(mean.mean(axis=1) / sd_mean)
+    total = np.maximum(total, 1e-300)
+    first, positive, positive_mean = first / total[:, None], positive / total[:, None], positive_mean / total
+    spread = (second / total[:, None]).reshape(-1, ancestries, ancestries) - first[:, :, None] * first[
+        :, None, :
+    ]
+    return (first, spread, positive, positive_mean), (squares[0], squares[1])
+
+
+def average(fits: Sequence[GeneTraitPosterior]) -> GeneTraitPosterior:
+    """The cut posterior: the mean over fits that each take one draw of the weights as known (Plummer 2015).
+
+    Its Monte Carlo error is that of the mean over fits. alpha is averaged effect by effect, so it is a summary only.
+    """
+    pips = np.array([fit.pip for fit in fits])
+    share = np.maximum(pips, 1e-300)
+    share /= share.sum(axis=0)
+    effect = np.einsum("dt,dta->ta", share, np.array([fit.effect for fit in fits]))
+    second = sum(
+        w[:, None, None] * (fit.effect_covariance + fit.effect[:, :, None] * fit.effect[:, None, :])
+        for w, fit in zip(share, fits, strict=True)
+    )
+    return replace(
+        fits[0],
+        alpha=np.mean([fit.alpha for fit in fits], axis=0),
+        pip=pips.mean(axis=0),
+        mcse=pips.std(axis=0, ddof=1) / np.sqrt(len(fits)) if len(fits) > 1 else np.zeros(pips.shape[1]),
+        effect=effect,
+        effect_covariance=np.asarray(second) - effect[:, :, None] * effect[:, None, :],
+        positive=np.einsum("dt,dta->ta", share, np.array([fit.positive for fit in fits])),
+        positive_mean=np.einsum("dt,dt->t", share, np.array([fit.positive_mean for fit in fits])),
+        pip_direct=np.mean([fit.pip_direct for fit in fits], axis=0),
+        alpha_direct=np.mean([fit.alpha_direct for fit in fits], axis=0),
+        null=np.mean([fit.null for fit in fits], axis=0),
+        gene_square=float(np.mean([fit.gene_square for fit in fits])),
+        direct_square=float(np.mean([fit.direct_square for fit in fits])),
+        fit=replace(fits[0].fit, converged=all(fit.fit.converged for fit in fits)),
+    )
+
+
+@dataclass(frozen=True)
+class TraitSums:
+    """What blocks say about the priors of the trait model; adds up over blocks."""
+
+    gene: float = 0.0
+    gene_candidates: float = 0.0
+    direct: float = 0.0
+    direct_candidates: float = 0.0
+    gene_square: float = 0.0
+    direct_square: float = 0.0
+
+    def __add__(self, other: TraitSums) -> TraitSums:
+        return TraitSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+def sums(posterior: GeneTraitPosterior, usable: int) -> TraitSums:
+    """The sums of one block with `usable` variants."""
+    return TraitSums(
+        float(posterior.alpha.sum()), float(posterior.alpha.shape[1]), float(posterior.alpha_direct.sum()), float(usable),
+        posterior.gene_square, posterior.direct_square,
+    )  # fmt: skip
+
+
+def learn(
+    total: TraitSums, genes: float = 10.0, variants: float = 500.0, found: float = 2.0
+) -> GeneTraitPriors:
+    """Priors given the sums: one M-step with the defaults added as so many `genes`, `variants` and effects `found`."""
+    default = DEFAULT_PRIORS
+    return replace(
+        default,
+        gene=(total.gene + genes * default.gene) / (total.gene_candidates + genes),
+        direct=(total.direct + variants * default.direct) / (total.direct_candidates + variants),
+        gene_variance=(total.gene_square + found * default.gene_variance) / (total.gene + found),
+        direct_variance=(total.direct_square + found * default.direct_variance) / (total.direct + found),
+    )
+
+
+# Before a study says otherwise: one gene-context in twenty and one variant in a thousand of a block that was chosen for its
+# association; a causal gene explains up to about one per cent of the trait (gamma of SD 0.1), a variant 0.1 per cent.
+DEFAULT_PRIORS = GeneTraitPriors(gene=0.05, direct=1e-3, gene_variance=0.01, direct_variance=0.0009)

@@ -1,0 +1,429 @@
+"""Gene-trait posteriors of a locus: labelled in, a result out."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import sparse
+
+from bayestwas import names
+from bayestwas.data.results import blank_of_locus, check_result
+from bayestwas.engine import gene_trait as engine
+from bayestwas.engine.credible import credible_set
+from bayestwas.engine.draws import WeightDraws, draw_weights, heritability, mean_weights
+from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPosterior, GeneTraitPriors
+from bayestwas.engine.ld import LD
+from bayestwas.engine.single_effects import covariance_root, inclusion
+from bayestwas.fit.panels import gwas_arrays, read_panels
+from bayestwas.fit.settings import Settings
+from bayestwas.fit.weights import gene_posterior
+
+Floats = NDArray[np.float64]
+
+# Support of every variant in the tilt of the draws, beside its direct PIP: keeps the importance weights bounded.
+TILT_FLOOR = 1e-4
+
+
+@dataclass(frozen=True)
+class GeneDraws:
+    """One gene of a block: its draws over the studies, its mean weights, and where it was measured."""
+
+    gene: str
+    contexts: tuple[int, ...]  # measured in at least one ancestry
+    draws: WeightDraws  # columns over the variants of the block, per study
+    mean: tuple[sparse.csr_array, ...]
+    h2: Floats  # (contexts,)
+    h2_sd: Floats
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A block ready for the trait model: arrays, and the draws of its genes."""
+
+    ancestries: tuple[str, ...]  # those with a GWAS come first
+    contexts: tuple[str, ...]
+    z: Floats
+    n: Floats
+    ld: tuple[LD, ...]
+    genes: tuple[GeneDraws, ...]
+
+    @property
+    def usable(self) -> int:
+        """Variants with a z-score and LD in at least one ancestry."""
+        return int((np.isfinite(self.z) & np.array([one.variance > 0 for one in self.ld])).any(axis=0).sum())
+
+
+def fit_genes(
+    locus: xr.DataTree,
+    weights: xr.DataTree,
+    *,
+    priors: GeneTraitPriors | None = None,
+    settings: Settings | None = None,
+    seed: int = 1,
+) -> xr.DataTree:
+    """Posterior of every gene of a locus: does its expression drive the trait, in which context, how strongly.
+
+    Parameters
+    ----------
+    locus : see docs/architecture.md. weights : of the same locus, from `fit_weights`.
+    priors : of genes, direct effects and effect sizes; None: the documented defaults (`engine.gene_trait.DEFAULT_PRIORS`).
+    seed : of the draws of the weights; the block and the gene enter too, nothing else.
+
+    Returns
+    -------
+    DataTree with the groups of `names.RESULT_VARIABLES`; every gene of the locus has a row, a status and a reason.
+    """
+    settings, priors = settings or Settings(), priors or engine.DEFAULT_PRIORS
+    began = time.process_time()
+    draws = settings.draws
+    while True:
+        prepared = prepare(locus, weights, priors, settings, seed, draws)
+        full = fit_block(prepared, priors, settings, seed=seed)
+        if (
+            2 * draws > settings.max_draws
+            or not (full.mcse > settings.target_mcse).any()
+            or not settings.feedback
+        ):
+            break
+        draws *= 2
+    return describe(locus, prepared, full, priors, settings, seed, began)
+
+
+def prepare(
+    locus: xr.DataTree,
+    weights: xr.DataTree,
+    priors: GeneTraitPriors,
+    settings: Settings,
+    seed: int,
+    draws: int,
+) -> Prepared:
+    """Draw the weights of every gene and gather the GWAS and its LD."""
+    ancestries, z, n, ld = gwas_arrays(locus)
+    tilt = None
+    if settings.feedback and len(ancestries):
+        direct = engine.fit_direct(z, n, ld, priors, effects=settings.trait_effects)
+        tilt = inclusion(direct.alpha.sum(axis=2)) + TILT_FLOOR
+    marginals = weights[names.MARGINALS]
+    everyone = [str(a) for a in marginals[names.ANCESTRY].values]
+    contexts = [str(c) for c in marginals[names.CONTEXT].values]
+    panels = read_panels(locus, settings.min_allele_count)
+    operators = dict(zip(ancestries, ld, strict=True))
+    for (_, ancestry), panel in panels.items():
+        operators.setdefault(ancestry, panel.ld)
+    size = locus.sizes[names.VARIANT]
+    genes = []
+    for gene in [str(g) for g in marginals[names.GENE].values]:
+        index, posterior = gene_posterior(locus, weights, gene)
+        drawn = draw_weights(
+            posterior.fit,
+            posterior.candidates,
+            gene_seed(seed, gene),
+            draws=draws,
+            tilt=None if tilt is None else tilt[index],
+        )
+        drawn = replace(drawn, columns=_spread(drawn.columns, index, size))
+        measured = (
+            weights[names.CONSTANT]["n"].sel({names.GENE: gene}).values.reshape(len(contexts), len(everyone))
+        )
+        mean, sd = heritability(drawn, [operators[a] for _ in contexts for a in everyone])
+        share = measured / np.maximum(measured.sum(axis=1, keepdims=True), 1.0)
+        genes.append(
+            GeneDraws(
+                gene,
+                tuple(int(c) for c in np.flatnonzero(measured.sum(axis=1) > 0)),
+                drawn,
+                _spread(mean_weights(posterior.fit), index, size),
+                (mean.reshape(share.shape) * share).sum(axis=1),
+                (sd.reshape(share.shape) * share).sum(axis=1),
+            )
+        )
+    return Prepared(tuple(everyone), tuple(contexts), z, n, tuple(ld), tuple(genes))
+
+
+def gene_seed(seed: int, gene: str) -> np.random.SeedSequence:
+    """The seed of one gene's draws: a function of the run's seed and the gene's name only."""
+    return np.random.SeedSequence([seed, zlib.crc32(gene.encode())])
+
+
+def _spread(
+    columns: Sequence[sparse.csr_array], index: NDArray[np.intp], size: int
+) -> tuple[sparse.csr_array, ...]:
+    """Columns over the cis-window as columns over the block."""
+    return tuple(
+        sparse.csr_array((one.data, index[one.indices], one.indptr), shape=(one.shape[0], size))
+        for one in columns
+    )
+
+
+def targets(prepared: Prepared, plug_in: bool = False, only: int | None = None) -> list[GeneColumns]:
+    """The gene-contexts as candidates: by their draws, their mean weights, or the single draw number `only`."""
+    studies = len(prepared.ancestries)
+    out = []
+    for g, gene in enumerate(prepared.genes):
+        for c in gene.contexts:
+            part = slice(c * studies, c * studies + len(prepared.z))
+            if plug_in:
+                out.append(GeneColumns(g, c, gene.mean[part], np.zeros(1), np.zeros(1, dtype=np.intp)))
+            elif only is not None:
+                columns = tuple(one[[only]] for one in gene.draws.columns[part])
+                out.append(GeneColumns(g, c, columns, np.zeros(1), np.zeros(1, dtype=np.intp)))
+            else:
+                out.append(
+                    GeneColumns(g, c, gene.draws.columns[part], gene.draws.log_weight, gene.draws.replicate)
+                )
+    return out
+
+
+def fit_block(
+    prepared: Prepared,
+    priors: GeneTraitPriors,
+    settings: Settings,
+    *,
+    plug_in: bool = False,
+    ld_noise: bool = True,
+    seed: int = 1,
+) -> GeneTraitPosterior:
+    """The trait model of one block, with either source of uncertainty switched off where asked."""
+    options = {"effects": settings.trait_effects, "ld_noise": ld_noise}
+    direct = engine.fit_direct(prepared.z, prepared.n, prepared.ld, priors, **options).lam
+    options["direct_start"] = direct
+    if settings.feedback or plug_in:
+        columns = targets(prepared, plug_in)
+        return engine.fit_gene_trait(prepared.z, prepared.n, prepared.ld, columns, priors, **options)
+    fits = [
+        engine.fit_gene_trait(
+            prepared.z, prepared.n, prepared.ld, targets(prepared, only=d), priors, **options
+        )
+        for d in range(min(settings.cut_draws, settings.draws))
+    ]
+    return engine.average(fits)
+
+
+def describe(
+    locus: xr.DataTree,
+    prepared: Prepared,
+    full: GeneTraitPosterior,
+    priors: GeneTraitPriors,
+    settings: Settings,
+    seed: int,
+    began: float,
+) -> xr.DataTree:
+    """The result of one block: the posterior with everything carried, and beside it with each source switched off."""
+    result = blank_of_locus(locus, n_draws=settings.posterior_draws)
+    fills = {group: result[group].to_dataset() for group in names.RESULT_VARIABLES}
+    gene_labels = [str(g) for g in fills[names.MARGINALS][names.GENE].values]
+    at = np.array([gene_labels.index(gene.gene) for gene in prepared.genes], dtype=np.intp)
+    owner = targets(prepared)
+    gene_of = np.array([t.gene for t in owner], dtype=np.intp)
+    context_of = np.array([t.context for t in owner], dtype=np.intp)
+    switched = {
+        "pip": full,
+        "pip_plugin": fit_block(prepared, priors, settings, plug_in=True, ld_noise=False, seed=seed),
+        "pip_weights": fit_block(prepared, priors, settings, ld_noise=False, seed=seed),
+        "pip_ld": fit_block(prepared, priors, settings, plug_in=True, seed=seed),
+    }
+    marginals = fills[names.MARGINALS]
+    for name, posterior in switched.items():
+        marginals[name].values[at] = inclusion(_by_gene(posterior.alpha, gene_of, len(at)))
+    marginals["pip_mcse"].values[at] = np.sqrt(_by_gene(full.mcse[None] ** 2, gene_of, len(at))[0])
+    where = (at[gene_of], context_of)
+    marginals["context_pip"].values[where] = full.pip
+    gwas = len(prepared.z)
+    spread = np.sqrt(np.maximum(np.einsum("taa->ta", full.effect_covariance), 0.0))
+    for name, values in (("effect", full.effect), ("effect_sd", spread), ("sign_probability", full.positive)):
+        marginals[name].values[*where, :gwas] = values
+    for gene, row in zip(prepared.genes, at, strict=True):
+        kept = list(gene.contexts)
+        marginals["cis_h2"].values[row, kept] = gene.h2[kept]
+        marginals["cis_h2_sd"].values[row, kept] = gene.h2_sd[kept]
+    marginals["pip_direct"].values[:] = full.pip_direct
+    _best_context(fills, prepared, full, at, gene_of, context_of)
+    _credible_sets(marginals, full, locus.attrs["block"], at, gene_of, settings.level)
+    _draws(
+        fills[names.POSTERIOR], full, where, settings.posterior_draws, gene_seed(seed, locus.attrs["block"])
+    )
+    fills[names.WEIGHTS] = _sparse_weights(prepared, full, at, gene_of)
+    _constants(fills, locus, prepared, full, at, settings, began)
+    fills = {group: _missing_where_skipped(data, at) for group, data in fills.items()}
+    attrs = result.attrs | {
+        "priors": json.dumps(asdict(priors)), "settings": json.dumps(asdict(settings)), "seed": seed,
+    }  # fmt: skip
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **fills}, name="result")
+    check_result(tree)
+    return tree
+
+
+def _by_gene(values: Floats, gene_of: NDArray[np.intp], genes: int) -> Floats:
+    """(L, T) over gene-contexts -> (L, G) sums over genes."""
+    out = np.zeros((len(values), genes))
+    np.add.at(out.T, gene_of, values.T)
+    return np.minimum(out, 1.0)
+
+
+def _best_context(
+    fills: dict[str, xr.Dataset],
+    prepared: Prepared,
+    full: GeneTraitPosterior,
+    at: NDArray[np.intp],
+    gene_of: NDArray[np.intp],
+    context_of: NDArray[np.intp],
+) -> None:
+    """The context with the highest PIP, the gene's effect there over ancestries, and the classical TWAS z."""
+    marginals, observed = fills[names.MARGINALS], fills[names.OBSERVED]
+    studies = len(prepared.ancestries)
+    for g, row in enumerate(at):
+        mine = np.flatnonzero(gene_of == g)
+        best = mine[np.argmax(full.pip[mine])]
+        context = int(context_of[best])
+        marginals["best_context"].values[row] = prepared.contexts[context]
+        marginals["gene_effect"].values[row] = full.effect[best].mean()
+        marginals["gene_effect_sd"].values[row] = np.sqrt(max(full.effect_covariance[best].mean(), 0.0))
+        marginals["gene_sign_probability"].values[row] = full.positive_mean[best]
+        part = slice(context * studies, context * studies + len(prepared.z))
+        observed["twas_z"].values[row] = twas_z(
+            prepared.z, prepared.n, prepared.ld, prepared.genes[g].mean[part]
+        )
+
+
+def twas_z(z: Floats, n: Floats, ld: Sequence[LD], weights: Sequence[sparse.csr_array]) -> float:
+    """Classical TWAS z of one gene, sum_a sqrt(n_a) w_a'z_a / sqrt(sum_a n_a w_a'R_a w_a), for one ancestry w'z / sqrt(w'Rw).
+
+    Gusev et al. 2016 (doi:10.1038/ng.3506) for one ancestry; ancestries are combined as a fixed effect per SD of expression.
+    Zero where no weight falls on a variant of the GWAS.
+    """
+    score = information = 0.0
+    for a, row in enumerate(weights):
+        usable = np.isfinite(z[a]) & (ld[a].variance > 0)
+        index = row.indices[usable[row.indices]]
+        w = row.toarray().ravel()[index]
+        score += float(np.sqrt(n[a]) * (w @ z[a, index]))
+        information += float(n[a] * (w @ ld[a].gram(index) @ w))
+    return score / np.sqrt(information) if information > 0 else 0.0
+
+
+def _credible_sets(
+    marginals: xr.Dataset,
+    full: GeneTraitPosterior,
+    block: str,
+    at: NDArray[np.intp],
+    gene_of: NDArray[np.intp],
+    level: float,
+) -> None:
+    """Name each single effect whose genes reach the level, and write its name beside the genes of its credible set."""
+    held: list[list[str]] = [[] for _ in at]
+    number = 0
+    for alpha in _by_gene(full.alpha, gene_of, len(at)):
+        members = credible_set(alpha, level)
+        if len(members):
+            number += 1
+            for g in members:
+                held[g].append(f"{block}:{number}")
+    for g, row in enumerate(at):
+        marginals["credible_set"].values[row] = ",".join(held[g])
+
+
+def _draws(
+    posterior: xr.Dataset,
+    full: GeneTraitPosterior,
+    where: tuple[NDArray[np.intp], NDArray[np.intp]],
+    count: int,
+    seed: np.random.SeedSequence,
+) -> None:
+    """Draws of the gene effects: every single effect picks a gene-context or something else, then a Gaussian effect."""
+    rng = np.random.default_rng(seed)
+    values = posterior["gene_effect"].values
+    gwas = full.effect.shape[1]
+    genes, contexts = where
+    roots = np.array([covariance_root(covariance) for covariance in full.effect_covariance]).reshape(
+        -1, gwas, gwas
+    )
+    values[:, :, genes, contexts, :gwas] = 0.0
+    for alpha in full.alpha:
+        cumulative = np.cumsum(alpha)
+        pick = np.searchsorted(cumulative, rng.random(count), side="right")
+        draw = np.flatnonzero(pick < len(alpha))
+        t = pick[draw]
+        noise = rng.standard_normal((len(draw), gwas))
+        values[0, draw, genes[t], contexts[t], :gwas] += full.effect[t] + np.einsum(
+            "dab,db->da", roots[t], noise
+        )
+
+
+def _sparse_weights(
+    prepared: Prepared, full: GeneTraitPosterior, at: NDArray[np.intp], gene_of: NDArray[np.intp]
+) -> xr.Dataset:
+    """The draws of the weights as (gene, context, ancestry, variant, draw) entries with their probabilities."""
+    studies = len(prepared.ancestries)
+    parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in names.RESULT_VARIABLES[names.WEIGHTS]}
+    for g, row in enumerate(at):
+        gene = prepared.genes[g]
+        for c in gene.contexts:
+            for a in range(studies):
+                entries = gene.draws.columns[c * studies + a].tocoo()
+                count = len(entries.data)
+                for name, value in (("gene_index", row), ("context_index", c), ("ancestry_index", a)):
+                    parts[name].append(np.full(count, value, dtype=np.int64))
+                parts["variant_index"].append(entries.coords[1].astype(np.int64))
+                parts["draw_index"].append(entries.coords[0].astype(np.int64))
+                parts["probability"].append(np.exp(gene.draws.log_weight)[entries.coords[0]])
+                parts["weight"].append(entries.data)
+    empty = {name: np.empty(0, dtype=np.int64 if name.endswith("index") else np.float64) for name in parts}
+    return xr.Dataset(
+        {name: (names.ENTRY, np.concatenate(part) if part else empty[name]) for name, part in parts.items()}
+    )
+
+
+def _constants(
+    fills: dict[str, xr.Dataset],
+    locus: xr.DataTree,
+    prepared: Prepared,
+    full: GeneTraitPosterior,
+    at: NDArray[np.intp],
+    settings: Settings,
+    began: float,
+) -> None:
+    """Statuses, LD with the lead variant, the size of each cis-window, and how the fit went."""
+    constant, blocks = fills[names.CONSTANT], fills[names.BLOCKS]
+    strongest = np.nan_to_num(np.abs(prepared.z)).max(axis=0)
+    if len(strongest):
+        lead = np.array([int(np.argmax(strongest))])
+        for a, one in enumerate(prepared.ld):
+            constant["r2_lead"].values[a] = np.where(one.variance > 0, one.columns(lead)[:, 0] ** 2, np.nan)
+    position, tss = locus["position"].values, constant["tss"].values
+    window = float(locus.attrs.get("cis_window", 500_000))
+    constant["n_variants"].values[:] = (np.abs(position[None] - tss[:, None]) <= window).sum(axis=1)
+    marginals = fills[names.MARGINALS]
+    for row in at:
+        error = float(marginals["pip_mcse"].values[row])
+        if error > settings.target_mcse:
+            constant["status"].values[row] = names.WARNING
+            reason = f"Monte Carlo error of the PIP is {error:.3f}, above {settings.target_mcse:g}, after the most draws allowed"
+            before = constant["reason"].values[row]
+            constant["reason"].values[row] = f"{before}; {reason}" if before else reason
+    blocks["converged"].values[0] = full.fit.converged
+    blocks["iterations"].values[0] = full.fit.sweeps
+    blocks["seconds"].values[0] = time.process_time() - began
+    if not full.fit.converged:
+        blocks["block_status"].values[0] = names.WARNING
+        blocks["block_reason"].values[0] = (
+            f"did not converge in {full.fit.sweeps} sweeps: read its PIPs with care"
+        )
+
+
+def _missing_where_skipped(data: xr.Dataset, at: NDArray[np.intp]) -> xr.Dataset:
+    """A gene that was measured somewhere and still has no fit is skipped, with the reason."""
+    if "status" not in data:
+        return data
+    status, reason = data["status"].values, data["reason"].values
+    for row in set(range(len(status))) - {int(i) for i in at}:
+        if status[row] in (names.OK, names.WARNING):
+            status[row] = names.SKIPPED
+            reason[row] = reason[row] or "no expression that varies, in any context"
+    return data

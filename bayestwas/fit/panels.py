@@ -1,0 +1,122 @@
+"""Expression panels of a locus as arrays: covariates projected out, genotypes standardised, donors matched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayestwas import names
+from bayestwas.engine.ld import FactorLD, GenotypeLD, LD, MatrixLD
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One context in one ancestry.
+
+    `expression` (genes, n) has covariates projected out and variance 1; `factor` (n, p) likewise, so that
+    z = sqrt(n_effective) factor' y / |factor| |y|. `n` is the number of donors less the covariates.
+    """
+
+    context: str
+    ancestry: str
+    genes: dict[str, int]
+    donors: NDArray[np.object_]
+    expression: Floats
+    ld: FactorLD
+    n: float
+
+
+def contexts_and_ancestries(locus: xr.DataTree) -> tuple[list[str], list[str]]:
+    """Contexts in the order of the locus; ancestries of the GWAS first, then those with expression only."""
+    groups = locus[names.EXPRESSION].children if names.EXPRESSION in locus.children else {}
+    contexts = list(groups)
+    ancestries = [str(a) for a in locus[names.GWAS][names.ANCESTRY].values]
+    for context in contexts:
+        ancestries += [a for a in groups[context].children if a not in ancestries]
+    return contexts, ancestries
+
+
+def read_panels(locus: xr.DataTree, min_allele_count: int) -> dict[tuple[str, str], Panel]:
+    """The panels of a locus by (context, ancestry)."""
+    if names.EXPRESSION not in locus.children:
+        return {}
+    return {
+        (context, ancestry): _panel(context, ancestry, node.to_dataset(), min_allele_count)
+        for context, group in locus[names.EXPRESSION].children.items()
+        for ancestry, node in group.children.items()
+    }
+
+
+def _panel(context: str, ancestry: str, data: xr.Dataset, min_allele_count: int) -> Panel:
+    dosage = data["dosage"].transpose(names.VARIANT, names.DONOR).values
+    expression = data["expression"].transpose(names.GENE, names.DONOR).values.astype(np.float64)
+    donors = data[names.DONOR].values.astype(object)
+    covariates = (
+        data["covariates"].transpose(names.COVARIATE, names.DONOR).values
+        if "covariates" in data
+        else np.empty((0, len(donors)))
+    )
+    basis = projection(covariates.astype(np.float64), len(donors))
+    mean = np.nanmean(expression, axis=1, keepdims=True) if len(expression) else expression
+    expression = _residual(np.where(np.isfinite(expression), expression, mean), basis)
+    spread = np.sqrt((expression**2).mean(axis=1, keepdims=True))
+    expression = np.where(spread > 1e-8, expression / np.where(spread > 1e-8, spread, 1.0), np.nan)
+    genes = {
+        str(gene): i for i, gene in enumerate(data[names.GENE].values) if np.isfinite(expression[i]).all()
+    }
+    factor = _residual(_imputed(dosage, min_allele_count), basis)
+    factor[(factor**2).mean(axis=1) < 1e-6] = 0.0
+    return Panel(
+        context,
+        ancestry,
+        genes,
+        donors,
+        expression,
+        FactorLD(factor.T),
+        float(len(donors) - basis.shape[1] + 1),
+    )
+
+
+def projection(covariates: Floats, n: int) -> Floats:
+    """(n, q) orthonormal basis of the intercept and the covariates; collinear ones count once."""
+    design = np.concatenate([np.ones((1, n)), covariates]).T
+    scale = np.sqrt((design**2).sum(axis=0))
+    left, value, _ = np.linalg.svd(design / np.where(scale > 0, scale, 1.0), full_matrices=False)
+    return left[:, value > 1e-8 * value[0]]
+
+
+def _residual(rows: Floats, basis: Floats) -> Floats:
+    return rows - (rows @ basis) @ basis.T
+
+
+def _imputed(dosage: NDArray[np.int8], min_allele_count: int) -> Floats:
+    """(p, n) dosages with the mean where missing; all zero where too few copies are seen."""
+    missing = dosage < 0
+    x = np.where(missing, 0, dosage).astype(np.float64)
+    seen = np.maximum((~missing).sum(axis=1), 1)
+    total = x.sum(axis=1)
+    x = np.where(missing, (total / seen)[:, None], x)
+    rare = np.minimum(total, 2 * seen - total) < min_allele_count
+    x[rare] = 0.0
+    return x
+
+
+def gwas_arrays(locus: xr.DataTree) -> tuple[list[str], Floats, Floats, list[LD]]:
+    """Ancestries, z (A, p) with NaN where absent, n (A,) medians over variants, and the LD operators."""
+    data = locus[names.GWAS].to_dataset().transpose(names.ANCESTRY, names.VARIANT)
+    ancestries = [str(a) for a in data[names.ANCESTRY].values]
+    z = data["z"].values.astype(np.float64)
+    n = np.array([np.nanmedian(row) if np.isfinite(row).any() else 0.0 for row in data["n"].values])
+    return ancestries, z, n, [_ld(locus[f"{names.LD}/{ancestry}"]) for ancestry in ancestries]
+
+
+def _ld(node: xr.DataTree) -> LD:
+    n_ref = float(node.attrs["n_ref"])
+    if "correlation" in node:
+        return MatrixLD(node["correlation"].values, n_ref)
+    return GenotypeLD(node["dosage"].transpose(names.VARIANT, ...).values, n_ref)

@@ -1,0 +1,172 @@
+"""A study of many blocks: local, global, local. The priors are learned from sums over blocks, then every block is fitted.
+
+Where a run has fewer than `Settings.learn_blocks` blocks there is too little to learn from, and the documented defaults stand.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import xarray as xr
+
+from bayestwas import names
+from bayestwas.data.results import blank_of_locus
+from bayestwas.engine import gene_trait, weights
+from bayestwas.engine.gene_trait import GeneTraitPriors, TraitSums
+from bayestwas.engine.weights import WeightPriors, WeightSums
+from bayestwas.errors import BayestwasError
+from bayestwas.fit.gene_trait import Prepared, describe, fit_block, fit_genes, prepare
+from bayestwas.fit.settings import Settings
+from bayestwas.fit.weights import fit_weights, weight_sums
+
+Source = Callable[[], xr.DataTree]
+
+
+class Mapper(Protocol):
+    """The parallel interface: anything with a lazy `map` that keeps order."""
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
+
+
+class Serial:
+    """One after the other, in this process."""
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        return map(function, items)
+
+
+@dataclass(frozen=True)
+class Priors:
+    """What every block of a run is fitted under, and whether the run learned it."""
+
+    weights: WeightPriors
+    trait: GeneTraitPriors
+    learned: bool
+
+
+def fit_loci(
+    loci: Sequence[xr.DataTree], settings: Settings | None = None, seed: int = 1, mapper: Mapper | None = None
+) -> list[xr.DataTree]:
+    """Fit the blocks of a study that are in memory; results in the same order."""
+    return fit_study([partial(_given, locus) for locus in loci], settings, seed, mapper)
+
+
+def _given(locus: xr.DataTree) -> xr.DataTree:
+    return locus
+
+
+def fit_study(
+    sources: Sequence[Source],
+    settings: Settings | None = None,
+    seed: int = 1,
+    mapper: Mapper | None = None,
+    progress: Callable[[str, Iterable[Any], int], Iterable[Any]] | None = None,
+) -> list[xr.DataTree]:
+    """Fit the blocks of a study.
+
+    Parameters
+    ----------
+    sources : one picklable task per block that returns its locus when called.
+    mapper : where the blocks are computed; None: here.
+    progress : wraps the results of one stage (label, iterable, total); None: silent.
+
+    Returns
+    -------
+    One result per block, in order. A block whose fit fails is returned with the status `failed` and the reason.
+    """
+    settings, mapper = settings or Settings(), mapper or Serial()
+    watch = progress or _silent
+    learn = settings.learn and len(sources) >= settings.learn_blocks
+    weight_priors, trait_priors = WeightPriors(), gene_trait.DEFAULT_PRIORS
+    for number in range(settings.weight_rounds if learn else 0):
+        task = partial(_weight_sums, priors=weight_priors, settings=settings)
+        label = f"Learning expression priors, round {number + 1}"
+        total = weights.total_sums(list(watch(label, mapper.map(task, sources), len(sources))))
+        weight_priors = weights.learn(total, weight_priors)
+    with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
+        folder = Path(scratch)
+        task = partial(_prepare, folder=folder, priors=weight_priors, settings=settings, seed=seed)
+        items = list(enumerate(sources))
+        ready = list(watch("Expression weights", mapper.map(task, items), len(items)))
+        for number in range(settings.trait_rounds if learn else 0):
+            task = partial(_trait_sums, folder=folder, priors=trait_priors, settings=settings)
+            label = f"Learning gene and variant priors, round {number + 1}"
+            fitted = [i for i, fine in enumerate(ready) if fine]
+            found = sum(watch(label, mapper.map(task, fitted), len(fitted)), start=TraitSums())
+            trait_priors = gene_trait.learn(found)
+        priors = Priors(weight_priors, trait_priors, learn)
+        task = partial(_finish, folder=folder, priors=priors, settings=settings, seed=seed)
+        return list(watch("Genes and variants", mapper.map(task, items), len(items)))
+
+
+def _silent(label: str, results: Iterable[Any], total: int) -> Iterable[Any]:
+    return results
+
+
+def _weight_sums(source: Source, priors: WeightPriors, settings: Settings) -> WeightSums:
+    """One block's share of learning; a block that fails says nothing here and is reported by `_finish`."""
+    try:
+        return weight_sums(source(), priors, settings)
+    except Exception:
+        return WeightSums()
+
+
+def _prepare(
+    item: tuple[int, Source], folder: Path, priors: WeightPriors, settings: Settings, seed: int
+) -> bool:
+    """Fit the weights of one block and keep its draws in the run's own scratch folder."""
+    number, source = item
+    try:
+        locus = source()
+        fitted = fit_weights(locus, priors=priors, settings=settings)
+        ready = prepare(locus, fitted, gene_trait.DEFAULT_PRIORS, settings, seed, settings.draws)
+    except Exception:
+        return False
+    (folder / f"{number}.pickle").write_bytes(pickle.dumps((fitted, ready)))
+    return True
+
+
+def _load(folder: Path, number: int) -> tuple[xr.DataTree, Prepared]:
+    return pickle.loads((folder / f"{number}.pickle").read_bytes())
+
+
+def _trait_sums(number: int, folder: Path, priors: GeneTraitPriors, settings: Settings) -> TraitSums:
+    """One block's share of learning the priors of genes and variants."""
+    _, ready = _load(folder, number)
+    try:
+        return gene_trait.sums(fit_block(ready, priors, settings), ready.usable)
+    except Exception:
+        return TraitSums()
+
+
+def _finish(
+    item: tuple[int, Source], folder: Path, priors: Priors, settings: Settings, seed: int
+) -> xr.DataTree:
+    """The result of one block under the learned priors, or a result that says why there is none."""
+    number, source = item
+    began = time.process_time()
+    locus = source()
+    try:
+        if (folder / f"{number}.pickle").exists():
+            fitted, ready = _load(folder, number)
+            full = fit_block(ready, priors.trait, settings)
+            precise = not (full.mcse > settings.target_mcse).any() or not settings.feedback
+            if precise or 2 * settings.draws > settings.max_draws:
+                return describe(locus, ready, full, priors.trait, settings, seed, began)
+        else:
+            fitted = fit_weights(locus, priors=priors.weights, settings=settings)
+        return fit_genes(locus, fitted, priors=priors.trait, settings=settings, seed=seed)
+    except BayestwasError as error:
+        return blank_of_locus(locus, status=names.FAILED, reason=str(error), n_draws=settings.posterior_draws)
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__} in {Path(frame.filename).name}, {frame.name}: {error}"
+        return blank_of_locus(locus, status=names.FAILED, reason=reason, n_draws=settings.posterior_draws)

@@ -1,0 +1,202 @@
+"""Expression weights of the genes of a locus: labelled in, labelled out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayestwas import names
+from bayestwas.engine import weights as engine
+from bayestwas.engine.ld import FactorLD
+from bayestwas.engine.single_effects import from_score
+from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors, WeightSums
+from bayestwas.errors import InputError
+from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
+from bayestwas.fit.settings import Settings
+
+Floats = NDArray[np.float64]
+DEFAULT_WINDOW = 500_000
+STUDY = "study"  # context x ancestry, context-major
+
+
+def fit_weights(
+    locus: xr.DataTree, *, priors: WeightPriors | None = None, settings: Settings | None = None
+) -> xr.DataTree:
+    """Posterior of the expression weights of every gene of a locus.
+
+    Parameters
+    ----------
+    locus : see docs/architecture.md; made by `harmonise_study(...).locus(block)` or `bayestwas.data.schema.locus`.
+    priors : shared prior of the effects; None: the documented defaults.
+
+    Returns
+    -------
+    DataTree with, in `marginals`: weight_mean, weight_sd (gene, context, ancestry, variant; expression SD per SD of genotype),
+    pip (gene, variant; an eQTL in any study) and empty (gene, effect); in `constant_data`, what is needed to draw from the
+    posterior again. Genes that cannot be fitted are left out; `locus["genes"]` says why.
+    """
+    settings, priors = settings or Settings(), priors or WeightPriors()
+    contexts, ancestries = contexts_and_ancestries(locus)
+    panels = read_panels(locus, settings.min_allele_count)
+    genes = [gene for gene in fittable_genes(locus) if any(gene in panel.genes for panel in panels.values())]
+    p, s = locus.sizes[names.VARIANT], len(contexts) * len(ancestries)
+    g, effects = len(genes), settings.expression_effects
+    score = np.zeros((g, effects, p, s), dtype=np.float32)
+    noise, n = np.zeros((g, s, s)), np.zeros((g, s))
+    present = np.zeros((g, s, p), dtype=bool)
+    window = np.zeros((g, p), dtype=bool)
+    mean, sd = np.zeros((2, g, s, p), dtype=np.float32)
+    pip, empty, converged = (
+        np.zeros((g, p), dtype=np.float32),
+        np.zeros((g, effects)),
+        np.zeros(g, dtype=bool),
+    )
+    for i, gene in enumerate(genes):
+        index, expression = gene_expression(locus, gene, panels, contexts, ancestries)
+        fitted = engine.fit_expression(expression, priors, effects=effects)
+        score[i][:, index] = fitted.fit.score
+        noise[i], n[i], window[i, index] = fitted.noise, expression.n, True
+        present[i][:, index] = fitted.present
+        empty[i], converged[i] = fitted.fit.null, fitted.fit.converged
+        pip[i, index] = fitted.fit.pip
+        mean[i][:, index], sd[i][:, index] = engine.moments(fitted)
+    shape = (g, len(contexts), len(ancestries), p)
+    dims = (names.GENE, names.CONTEXT, names.ANCESTRY, names.VARIANT)
+    coords = {
+        names.GENE: np.array(genes, dtype=object), names.CONTEXT: np.array(contexts, dtype=object),
+        names.ANCESTRY: np.array(ancestries, dtype=object), names.VARIANT: locus[names.VARIANT].values,
+    }  # fmt: skip
+    marginals = xr.Dataset(
+        {
+            "weight_mean": (dims, mean.reshape(shape), {"units": names.EXPRESSION_PER_GENOTYPE}),
+            "weight_sd": (dims, sd.reshape(shape), {"units": names.EXPRESSION_PER_GENOTYPE}),
+            "pip": ((names.GENE, names.VARIANT), pip),
+            "empty": ((names.GENE, "effect"), empty),
+            "converged": ((names.GENE,), converged),
+        },
+        coords=coords,
+    )
+    constant = xr.Dataset(
+        {
+            "score": ((names.GENE, "effect", names.VARIANT, STUDY), score),
+            "noise": ((names.GENE, STUDY, "study_"), noise),
+            "n": ((names.GENE, STUDY), n),
+            "present": ((names.GENE, STUDY, names.VARIANT), present),
+            "window": ((names.GENE, names.VARIANT), window),
+        },
+        coords={key: coords[key] for key in (names.GENE, names.VARIANT)},
+    )
+    attrs = {
+        "block": locus.attrs["block"],
+        "priors": json.dumps(asdict(priors)),
+        "simulated": locus.attrs["simulated"],
+    }
+    return xr.DataTree.from_dict(
+        {"/": xr.Dataset(attrs=attrs), names.MARGINALS: marginals, names.CONSTANT: constant}
+    )
+
+
+def gene_posterior(
+    locus: xr.DataTree, weights: xr.DataTree, gene: str
+) -> tuple[NDArray[np.intp], WeightPosterior]:
+    """Variants of the cis-window and the posterior of one gene, rebuilt from what `fit_weights` kept."""
+    data = weights[names.CONSTANT].to_dataset().sel({names.GENE: gene})
+    marginals = weights[names.MARGINALS]
+    priors = stored_priors(weights)
+    index = np.flatnonzero(data["window"].values)
+    present = data["present"].values[:, index]
+    candidates = engine.weight_candidates(
+        _distance(locus, gene)[index],
+        present.any(axis=0),
+        marginals.sizes[names.CONTEXT],
+        marginals.sizes[names.ANCESTRY],
+        priors,
+    )
+    score = data["score"].transpose("effect", names.VARIANT, STUDY).values[:, index].astype(np.float64)
+    noise = data["noise"].values
+    fit = from_score(score, present, data["n"].values, candidates, noise)
+    return index, WeightPosterior(fit, candidates, noise, present)
+
+
+def stored_priors(weights: xr.DataTree) -> WeightPriors:
+    """The priors a weights tree was fitted under."""
+    stored = json.loads(weights.attrs["priors"])
+    return WeightPriors(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    )
+
+
+def weight_sums(locus: xr.DataTree, priors: WeightPriors, settings: Settings) -> WeightSums:
+    """What the genes of one locus say about the priors of the weights."""
+    contexts, ancestries = contexts_and_ancestries(locus)
+    panels = read_panels(locus, settings.min_allele_count)
+    parts = []
+    for gene in fittable_genes(locus):
+        if any(gene in panel.genes for panel in panels.values()):
+            _, expression = gene_expression(locus, gene, panels, contexts, ancestries)
+            fitted = engine.fit_expression(expression, priors, effects=settings.expression_effects, rounds=1)
+            parts.append(engine.sums(fitted, expression.distance, len(contexts), priors))
+    return engine.total_sums(parts)
+
+
+def fittable_genes(locus: xr.DataTree) -> list[str]:
+    """Genes whose status allows a fit."""
+    genes = locus[names.GENES]
+    keep = np.isin(genes["status"].values.astype(str), [names.OK, names.WARNING])
+    return [str(gene) for gene in genes[names.GENE].values[keep]]
+
+
+def gene_expression(
+    locus: xr.DataTree,
+    gene: str,
+    panels: dict[tuple[str, str], Panel],
+    contexts: list[str],
+    ancestries: list[str],
+) -> tuple[NDArray[np.intp], Expression]:
+    """The variants of the cis-window and the summary of one gene over all contexts and ancestries."""
+    distance = _distance(locus, gene)
+    index = np.flatnonzero(np.abs(distance) <= float(locus.attrs.get("cis_window", DEFAULT_WINDOW)))
+    if len(index) == 0:
+        raise InputError(
+            f"gene {gene} has no variant in its cis-window",
+            "A gene is fitted from the variants around its transcription start site",
+            "Give genotypes that cover the gene, or leave it out",
+        )
+    studies = [(context, ancestry) for context in contexts for ancestry in ancestries]
+    z, n, factors = np.full((len(studies), len(index)), np.nan), np.zeros(len(studies)), []
+    rows: dict[int, Floats] = {}
+    for s, study in enumerate(studies):
+        panel = panels.get(study)
+        factor = np.zeros((1, len(index))) if panel is None else panel.ld.factor[:, index]
+        factors.append(FactorLD(factor))
+        if panel is not None and gene in panel.genes:
+            row = panel.expression[panel.genes[gene]]
+            z[s] = np.sqrt(panel.n) * (row / np.sqrt(len(row))) @ factor
+            n[s], rows[s] = panel.n, row
+    correlation = np.eye(len(studies))
+    for s, first in rows.items():
+        for t, second in rows.items():
+            if s < t and studies[s][1] == studies[t][1]:
+                correlation[s, t] = correlation[t, s] = _shared(
+                    panels[studies[s]], panels[studies[t]], first, second
+                )
+    return index, Expression(
+        z, n, tuple(factors), correlation, distance[index], len(contexts), len(ancestries)
+    )
+
+
+def _shared(first: Panel, second: Panel, row: Floats, other: Floats) -> float:
+    """Correlation of expression over shared donors, times n_shared / sqrt(n_first n_second)."""
+    _, left, right = np.intersect1d(first.donors.astype(str), second.donors.astype(str), return_indices=True)
+    if len(left) < 10:
+        return 0.0
+    return float(np.corrcoef(row[left], other[right])[0, 1] * len(left) / np.sqrt(len(row) * len(other)))
+
+
+def _distance(locus: xr.DataTree, gene: str) -> Floats:
+    tss = float(locus[names.GENES]["tss"].sel({names.GENE: gene}).item())
+    return locus["position"].values.astype(np.float64) - tss
