@@ -123,15 +123,11 @@ def build_candidates(
     log_prior = np.full((k, 2), -np.inf)
     scale = np.ones((k, 2))
     with np.errstate(divide="ignore"):
-        log_prior[:p, 0] = np.where(usable, np.log(priors.direct / effects), -np.inf)
+        log_prior[:p, 0] = np.where(usable, np.log(priors.direct), -np.inf)
     scale[:p, 0] = priors.direct_variance
     scale[p:, 1] = priors.gene_variance
     if targets:
-        log_prior[p:, 1] = np.log(priors.gene / effects) + np.concatenate([t.log_weight for t in targets])
-    mass = float(np.exp(log_prior).sum())
-    if mass >= 1:
-        log_prior -= np.log(mass / 0.99)
-        mass = 0.99
+        log_prior[p:, 1] = np.log(priors.gene) + np.concatenate([t.log_weight for t in targets])
     columns = (
         tuple(sparse.csr_array(sparse.vstack([t.columns[a] for t in targets])) for a in range(ancestries))
         if targets
@@ -140,7 +136,7 @@ def build_candidates(
     covariances = np.array(
         [correlation(priors.direct_correlation, ancestries), correlation(priors.gene_correlation, ancestries)]
     )
-    return Candidates(p, columns, log_prior, scale, covariances, float(np.log1p(-mass))), owner
+    return Candidates(p, columns, log_prior, scale, covariances), owner
 
 
 def fit_gene_trait(

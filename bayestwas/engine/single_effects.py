@@ -3,11 +3,14 @@
 Model, for studies s = 1..S over the same p variants (R_s correlation, n_s people):
 
     z_s | lambda_s ~ Normal(R_s lambda_s, R_s),    lambda_s = sqrt(n_s) sum_l c_{k(l), s} gamma_{l, s}
-    k(l) = k with prior probability pi_k, or null (no effect);    gamma_l | k, m ~ Normal(0, scale_km Omega_m)
+    k(l) = k with prior odds pi_k against none, where effect l - 1 is there;    gamma_l | k, m ~ Normal(0, scale_km Omega_m)
 
 A candidate column c_k is a vector of p variant effects per study: a unit vector for a variant, a draw of expression weights
 for a gene. m runs over a mixture of prior covariances. The posterior is approximated by L independent single effects, each
-exact given the others (Wang et al. 2020, doi:10.1111/rssb.12388, for one study and unit vectors). Where the LD reference has
+exact given the others (Wang et al. 2020, doi:10.1111/rssb.12388, for one study and unit vectors). The effects are
+interchangeable and the approximation keeps one labelling, so that dividing a candidate's prior by L would understate moderate
+signals up to L times. Instead effect l may exist only where effect l - 1 does, weighted by its probability, and each has the
+full odds: the independent inclusion of candidates, one labelling counted once. Where the LD reference has
 n_ref people, the score of a column is a noisy one: its variance is inflated by the Wishart sampling variance of
 R lambda_bar seen through the column,
 
@@ -38,10 +41,11 @@ class Candidates:
     ----------
     units : how many unit vectors come first (p, or 0).
     columns : per study, (K - units, p) sparse rows, the further candidates; empty where there are none.
-    log_prior : (K, M) log of the prior probability of candidate k with covariance m.
+    log_prior : (K, M) log prior odds of candidate k with covariance m against no effect (log_null = 0), or its log probability
+        where no effect can be empty (log_null = -inf).
     scale : (K, M) factor on the covariance.
     covariances : (M, S, S) prior covariances of an effect over studies.
-    log_null : log prior probability that a single effect is empty; -inf for none.
+    log_null : 0 where effects may be empty, -inf where every effect is some candidate.
     """
 
     units: int
@@ -49,7 +53,7 @@ class Candidates:
     log_prior: Floats
     scale: Floats
     covariances: Floats
-    log_null: float = -np.inf
+    log_null: float = 0.0
 
     def project(self, study: int, vector: Floats) -> Floats:
         """c_k' vector for every candidate, (K,)."""
@@ -168,7 +172,9 @@ def fit_single_effects(
     likelihood = _Likelihood.build(z, n, ld, candidates, noise, ld_noise)
     k_total, m_total = candidates.log_prior.shape
     alpha = np.zeros((effects, k_total, m_total))
-    null = np.ones(effects)
+    null = (
+        np.ones(effects) if start is None else (np.abs(start).max(axis=(1, 2)) <= support).astype(np.float64)
+    )
     mean = np.zeros((effects, k_total, m_total, studies))
     score = np.zeros((effects, k_total, studies))
     seen = (
@@ -191,7 +197,9 @@ def fit_single_effects(
             other_fit = fit.sum(axis=0) - fit[effect]
             u, information = likelihood.see(other_lam, other_fit)
             log_bf, mu = likelihood.terms(u, information)
-            updated, null[effect] = _normalise(log_bf + candidates.log_prior, candidates.log_null)
+            updated, null[effect] = _normalise(
+                log_bf + candidates.log_prior + _gate(null, effect, candidates.log_null), candidates.log_null
+            )
             change = max(change, float(np.abs(updated - alpha[effect]).max()))
             alpha[effect], mean[effect], score[effect] = updated, mu, u.T
             if likelihood.grouped is None:
@@ -210,6 +218,13 @@ def _fitted(lam: Floats, ld: LD, support: float) -> Floats:
     """R lambda, (p,), through the entries of lambda that matter."""
     index = np.flatnonzero((np.abs(lam) > support) & (ld.variance > 0))
     return ld.apply(index, lam[index])
+
+
+def _gate(null: Floats, effect: int, log_null: float) -> float:
+    """log P(the effect before this one is there); 0 for the first, and where no effect can be empty."""
+    if effect == 0 or not np.isfinite(log_null):
+        return 0.0
+    return float(np.log(np.maximum(1 - null[effect - 1], 1e-300)))
 
 
 def _normalise(log_posterior: Floats, log_null: float) -> tuple[Floats, float]:
@@ -418,9 +433,10 @@ def from_score(
     likelihood = _Likelihood.build(zero, n, ld, candidates, noise, ld_noise=False)
     information = likelihood.variance * likelihood.root_n[:, None] ** 2
     parts, nulls, means = [], [], []
-    for u in score:
+    for effect, u in enumerate(score):
         log_bf, mean = likelihood.terms(np.ascontiguousarray(u.T), information)
-        alpha, null = _normalise(log_bf + candidates.log_prior, candidates.log_null)
+        gate = _gate(np.array(nulls), effect, candidates.log_null)
+        alpha, null = _normalise(log_bf + candidates.log_prior + gate, candidates.log_null)
         parts.append(alpha), nulls.append(null), means.append(mean)
     seen = (
         np.broadcast_to(information.T, score.shape)

@@ -38,7 +38,7 @@ class WeightPriors:
 
     Attributes
     ----------
-    empty : prior probability that one of the single effects is empty.
+    rate : prior expected number of eQTLs of a gene.
     sizes : variances of an effect (expression SD per SD of genotype, squared).
     shared : prior probability that an eQTL acts in all contexts rather than in one.
     size_weights : (len(sizes),) prior probability of each size.
@@ -46,7 +46,7 @@ class WeightPriors:
     ancestry_correlation, context_correlation : of the effects of a shared eQTL.
     """
 
-    empty: float = 0.6
+    rate: float = 1.5
     sizes: tuple[float, ...] = SIZES
     shared: float = 0.8
     size_weights: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
@@ -89,8 +89,8 @@ class WeightPosterior:
 class WeightSums:
     """What one or more genes say about the priors; adds up over genes."""
 
-    effects: float = 0.0
-    empty: float = 0.0
+    genes: float = 0.0
+    found: float = 0.0
     size: Floats = field(default_factory=lambda: np.zeros(len(SIZES)))
     shared: float = 0.0
     specific: float = 0.0
@@ -125,11 +125,9 @@ def weight_candidates(
     covariances, component = components(priors, contexts, ancestries)
     density = np.where(usable, np.array(priors.density)[distance_bin(distance)], 0.0)
     with np.errstate(divide="ignore"):
-        variant = np.log(density) - np.log(max(density.sum(), 1e-300)) + np.log1p(-priors.empty)
+        variant = np.log(density) - np.log(max(density.sum(), 1e-300)) + np.log(priors.rate)
         log_prior = variant[:, None] + np.log(component)[None, :]
-    return Candidates(
-        len(distance), (), log_prior, np.ones_like(log_prior), covariances, float(np.log(priors.empty))
-    )
+    return Candidates(len(distance), (), log_prior, np.ones_like(log_prior), covariances)
 
 
 def fit_expression(
@@ -181,23 +179,22 @@ def sums(posterior: WeightPosterior, distance: Floats, contexts: int, priors: We
     mass = np.bincount(bins, alpha.sum(axis=(0, 2)), minlength=len(priors.density))
     expected = float((count * priors.density).sum())
     return WeightSums(
-        float(len(alpha)), float(posterior.fit.null.sum()), by_component.sum(axis=0), float(by_component[0].sum()),
+        1.0, float(alpha.sum()), by_component.sum(axis=0), float(by_component[0].sum()),
         float(by_component[1:].sum()) if contexts > 1 else 0.0, mass, mass.sum() * count / max(expected, 1e-300),
     )  # fmt: skip
 
 
 def learn(total: WeightSums, start: WeightPriors, strength: float = 20.0) -> WeightPriors:
-    """Priors given the sums over genes: one M-step, with `strength` single effects' worth of the defaults added.
+    """Priors given the sums over genes: one M-step, with `strength` genes' worth of the defaults added.
 
     The density is normalised to the bin of 200-500 kb, as the default is.
     """
     default = WeightPriors()
-    found = total.effects - total.empty
-    size = (total.size + strength * np.array(default.size_weights)) / (found + strength)
+    size = (total.size + strength * np.array(default.size_weights)) / (total.found + strength)
     shared = (total.shared + strength * default.shared) / (total.shared + total.specific + strength)
     density = (total.mass + strength / 10 * np.array(default.density)) / (total.exposure + strength / 10)
     return WeightPriors(
-        empty=float((total.empty + strength * default.empty) / (total.effects + strength)),
+        rate=float((total.found + strength * default.rate) / (total.genes + strength)),
         sizes=start.sizes,
         shared=float(shared),
         size_weights=tuple(float(x) for x in size),
