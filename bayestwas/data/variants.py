@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,16 +30,22 @@ def chromosome_labels(labels: Any) -> np.ndarray:
 
     `labels` is any sequence of strings or integers; the result is an object array of str of the same length.
     """
-    raw = pd.Series(np.asarray(labels)).astype(str)
-    unique = raw.unique()
-    spelled = {}
-    for label in unique:
-        text = str(label).strip()
-        text = text[3:] if text.lower().startswith("chr") else text
-        text = text.lstrip("0") or "0"
-        text = text.upper() if text.upper() in ("X", "Y", "M", "MT") else text
-        spelled[label] = _SEX_LABELS.get(text, text)
-    return raw.map(spelled).to_numpy(dtype=object)
+    return shared_text(labels, _chromosome_label)
+
+
+def _chromosome_label(label: str) -> str:
+    text = label.strip()
+    text = text[3:] if text.lower().startswith("chr") else text
+    text = text.lstrip("0") or "0"
+    text = text.upper() if text.upper() in ("X", "Y", "M", "MT") else text
+    return _SEX_LABELS.get(text, text)
+
+
+def shared_text(values: Any, spell: Callable[[str], str] = str) -> np.ndarray:
+    """Object array of `spell(value)`, one str in memory per distinct value: columns of alleles repeat a
+    few."""
+    code, unique = pd.factorize(np.asarray(values, dtype=object))
+    return np.array([spell(str(value)) for value in unique], dtype=object)[code]
 
 
 def chromosome_order(label: str) -> tuple[int, str]:

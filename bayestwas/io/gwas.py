@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 from scipy.special import ndtri
 
 from bayestwas.data.studies import gwas_dataset
+from bayestwas.data.variants import shared_text
 from bayestwas.errors import InputError
 from bayestwas.io.tables import read_table
 
@@ -58,7 +60,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     ),
 }
 REQUIRED = ("chromosome", "position", "effect_allele", "other_allele")
-_TEXT = ("chromosome", "effect_allele", "other_allele", "variant_id")
+_TEXT = ("variant_id",)
+_FEW = ("chromosome", "effect_allele", "other_allele")
 
 
 def read_gwas(path: str | Path, n: float | None = None, source: str | None = None) -> xr.Dataset:
@@ -71,27 +74,25 @@ def read_gwas(path: str | Path, n: float | None = None, source: str | None = Non
     absent, values that are missing, infinite or out of range.
     """
     path = Path(path)
-    spellings = {name for key in _TEXT for name in SYNONYMS[key]}
-    table = read_table(path, text_columns=_in_any_case(spellings))
+    text, few = ({name for key in keys for name in SYNONYMS[key]} for keys in (_TEXT, _FEW))
+    table = read_table(path, text_columns=_in_any_case(text), few_values=_in_any_case(few))
     columns = _columns(table)
     _check_columns(path, table, columns, n)
     out = pd.DataFrame(
         {
             "chromosome": _text(path, table, columns["chromosome"]),
             "position": _positions(path, table, columns["position"]),
-            "effect_allele": _text(path, table, columns["effect_allele"]).str.upper().astype(object),
-            "other_allele": _text(path, table, columns["other_allele"]).str.upper().astype(object),
+            "effect_allele": _text(path, table, columns["effect_allele"], str.upper),
+            "other_allele": _text(path, table, columns["other_allele"], str.upper),
             "z": _z(path, table, columns),
             "n": _n(path, table, columns, n),
         }
     )
     if "variant_id" in columns:
-        out["variant_id"] = table[columns["variant_id"]].fillna("").astype(str)
+        out["variant_id"] = table[columns["variant_id"]].fillna("").to_numpy(dtype=object)
     else:
-        position = out["position"].astype(str)
-        out["variant_id"] = (
-            out["chromosome"] + ":" + position + ":" + out["other_allele"] + ":" + out["effect_allele"]
-        )
+        parts = (out["chromosome"], out["position"].astype(str), out["other_allele"], out["effect_allele"])
+        out["variant_id"] = parts[0] + ":" + parts[1] + ":" + parts[2] + ":" + parts[3]
     if "effect_allele_frequency" in columns:
         frequency = _numbers(table, columns["effect_allele_frequency"])
         bad = ~((frequency >= 0) & (frequency <= 1)) & ~np.isnan(frequency)
@@ -196,16 +197,10 @@ def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     return pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
 
 
-def _text(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
-    _refuse(
-        path,
-        table,
-        table[column].isna().to_numpy(),
-        column,
-        f"Every row has a {column}",
-        "Remove these rows, or fill them in",
-    )
-    return table[column].astype(str).astype(object)
+def _text(path: Path, table: pd.DataFrame, column: str, spell: Callable[[str], str] = str) -> np.ndarray:
+    missing = table[column].isna().to_numpy()
+    _refuse(path, table, missing, column, f"Every row has a {column}", "Remove these rows, or fill them in")
+    return shared_text(table[column], spell)
 
 
 def _positions(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:

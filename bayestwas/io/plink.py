@@ -10,12 +10,15 @@ import pandas as pd
 from bed_reader import open_bed
 
 from bayestwas.data.studies import Genotypes
+from bayestwas.data.variants import shared_text
 from bayestwas.errors import InputError
 from bayestwas.io.tables import open_text, require_file
 
 SUFFIXES = (".bed", ".bim", ".fam")
 _MAGIC = b"\x6c\x1b\x01"  # PLINK 1, variant-major
 _HEADER = len(_MAGIC)
+# Text throughout; columns with few distinct values take a code per row (chromosome, cM; alleles or pedigree).
+_KINDS = {0: "category", 1: "str", 2: "category", 3: "str", 4: "category", 5: "category"}
 _MISSING = -127  # what bed-reader writes for a missing int8 genotype
 
 
@@ -74,7 +77,8 @@ def _read_columns(path: Path, columns: tuple[str, ...], what: str) -> pd.DataFra
                 handle,
                 sep=r"\s+",
                 header=None,
-                dtype=str,
+                dtype=_KINDS,
+                low_memory=False,
                 keep_default_na=False,
                 skip_blank_lines=True,
             )
@@ -107,11 +111,11 @@ def _read_bim(path: Path) -> pd.DataFrame:
         )
     return pd.DataFrame(
         {
-            "chromosome": table["chromosome"].to_numpy(dtype=object),
+            "chromosome": shared_text(table["chromosome"]),
             "position": position.to_numpy(dtype=np.int64),
             "variant_id": table["variant_id"].to_numpy(dtype=object),
-            "effect_allele": table["A1"].str.upper().to_numpy(dtype=object),
-            "other_allele": table["A2"].str.upper().to_numpy(dtype=object),
+            "effect_allele": shared_text(table["A1"], str.upper),
+            "other_allele": shared_text(table["A2"], str.upper),
         }
     )
 

@@ -51,11 +51,14 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         ) from error
 
 
-def read_table(path: Path, *, text_columns: tuple[str, ...] = (), comment: str = "##") -> pd.DataFrame:
+def read_table(
+    path: Path, *, text_columns: tuple[str, ...] = (), few_values: tuple[str, ...] = (), comment: str = "##"
+) -> pd.DataFrame:
     """Read a table with a header line, separated by tabs, commas or blanks, plain or gzipped.
 
-    Lines before the header that start with `comment` are skipped. Columns named in `text_columns` stay text;
-    the attribute `first_line` of the result is the line number of its first row. Raises `InputError`.
+    Lines before the header that start with `comment` are skipped. Columns named in `text_columns` stay text,
+    those in `few_values` become categories of text; the attribute `first_line` of the result is the line
+    number of its first row. Raises `InputError`.
     """
     with open_text(path) as handle:
         skipped = 0
@@ -74,14 +77,18 @@ def read_table(path: Path, *, text_columns: tuple[str, ...] = (), comment: str =
                 "Every column has its own name",
                 "Rename or remove one of them",
             )
-        table = _read_rows(path, handle, separator or r"\s+", columns, text_columns)
+        table = _read_rows(path, handle, separator or r"\s+", columns, _kinds(text_columns, few_values))
     table = table[~table.isna().all(axis=1)]
     table.attrs["first_line"] = skipped + 2
     return table
 
 
+def _kinds(text_columns: tuple[str, ...], few_values: tuple[str, ...]) -> dict[str, str]:
+    return dict.fromkeys(text_columns, "str") | dict.fromkeys(few_values, "category")
+
+
 def _read_rows(
-    path: Path, handle: IO[str], separator: str, columns: list[str], text_columns: tuple[str, ...]
+    path: Path, handle: IO[str], separator: str, columns: list[str], kinds: dict[str, str]
 ) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
@@ -92,7 +99,7 @@ def _read_rows(
                 header=None,
                 names=columns,
                 index_col=False,
-                dtype={name: str for name in columns if name in text_columns},
+                dtype={name: kinds[name] for name in columns if name in kinds},
                 na_values=list(MISSING),
                 keep_default_na=False,
                 low_memory=False,
