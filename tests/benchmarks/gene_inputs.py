@@ -152,10 +152,16 @@ def _train_elastic_net(block: simulate.SimulatedBlock) -> list[np.ndarray]:
 
 
 def fit(blocks: Blocks) -> list[xr.DataTree]:
-    """Our fit; bayestwas.fit.study learns the priors over all loci and returns a result for each."""
-    from bayestwas.fit.study import fit_loci
+    """Our fit, as a run would do it: priors learned over all blocks, then a result for each."""
+    from bayestwas.fit.study import fit_study
 
-    return list(fit_loci(blocks.loci, seed=blocks.seed))
+    sources = [partial(_locus, blocks.folder / f"block{b.index:03d}.pkl") for b in blocks.simulated]
+    with ProcessPoolExecutor(blocks.workers) as pool:
+        return fit_study(sources, seed=blocks.seed, mapper=pool)
+
+
+def _locus(path: Path) -> xr.DataTree:
+    return pickle.loads(path.read_bytes()).to_locus()
 
 
 def posterior_mean_weights(locus: xr.DataTree) -> list[np.ndarray]:
