@@ -20,12 +20,13 @@ from bayestwas.run.study import read_study
 _SHOWN = 20  # rows of a long table that are printed
 _MATRIX_COPIES = 2  # the matrix of the block, and the one the kernel works on
 _DOSAGE_BYTES = 1 + 8  # int8 as read, double while standardised
-_CACHED_COLUMNS = 300  # LD columns the kernel keeps per ancestry, and its own arrays over variants
-_BASE_MEMORY = 250 * 2**20  # Python with numpy, scipy, pandas and xarray loaded
-# Seconds of one core, measured on blocks of 500 to 5,000 variants; the two passes of a run are counted.
+# Measured on simulated blocks of 60 to 2,000 variants, 1 to 15 genes, 2 to 60 genes in panels, 1 to 3
+# ancestries.
+_BASE_MEMORY = 150 * 2**20  # Python with numpy, scipy, pandas and xarray loaded
+_KERNEL_BYTES = 85_000  # per variant and GWAS ancestry: columns of LD and of weight draws
 _SECONDS_PER_BLOCK = 1.0
-_SECONDS_PER_WEIGHT = 1.0e-4  # per variant and gene-context-ancestry
-_SECONDS_PER_VARIANT = 2.0e-4  # per variant and GWAS ancestry
+_SECONDS_PER_PAIR = 0.05  # per gene in a panel
+_SECONDS_PER_VARIANT = 0.005  # per variant and GWAS ancestry
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,9 @@ def estimate(harmonised: Harmonised) -> pd.DataFrame:
     """Blocks with the memory (MB, of one worker) and the time (seconds of one core) that fitting each takes,
     roughly.
 
-    Memory: dosages as int8 and as double while standardised, p (n_ref + donors) 9 bytes; an LD matrix twice;
-    300 columns of p doubles per GWAS ancestry for the kernel; 250 MB for Python itself. Time: per block a
-    constant, per variant and gene-context-ancestry for the weights, per variant and GWAS ancestry for the
-    trait. Both are for planning, good to a factor of about three.
+    Memory: 150 MB for Python, 85 kB per variant and GWAS ancestry for the kernel, 9 bytes per variant and
+    person for dosages, an LD matrix twice. Time: 1 s per block, 0.05 s per gene in a panel, 5 ms per variant
+    and GWAS ancestry. Both are for planning, good to a factor of about three.
     """
     study = harmonised.study
     people, matrix_bytes = 0, 0
@@ -111,9 +111,9 @@ def estimate(harmonised: Harmonised) -> pd.DataFrame:
     blocks = harmonised.blocks.copy()
     p = blocks["n_variants"].to_numpy(dtype=float)
     pairs = measured.reindex(blocks["block"]).fillna(0).to_numpy(dtype=float)
-    size = p * people * _DOSAGE_BYTES + p**2 * matrix_bytes + p * _CACHED_COLUMNS * 8 * len(study.gwas)
+    size = p * people * _DOSAGE_BYTES + p**2 * matrix_bytes + p * len(study.gwas) * _KERNEL_BYTES
     blocks["memory_mb"] = np.round((size + _BASE_MEMORY) / 2**20)
-    seconds = _SECONDS_PER_BLOCK + p * (pairs * _SECONDS_PER_WEIGHT + len(study.gwas) * _SECONDS_PER_VARIANT)
+    seconds = _SECONDS_PER_BLOCK + pairs * _SECONDS_PER_PAIR + p * len(study.gwas) * _SECONDS_PER_VARIANT
     blocks["seconds"] = np.where(blocks["n_genes"] > 0, np.round(seconds, 1), 0.0)
     return blocks
 
