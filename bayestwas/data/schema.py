@@ -219,6 +219,12 @@ def locus(
     0-based half-open; by default the span of the variants. `cis_window`: base pairs on either side of a TSS
     whose variants may act on the gene. Raises `InputError`.
     """
+    if variants.empty:
+        raise InputError(
+            f"block {name} holds no variant",
+            "A locus has at least one variant",
+            "Leave the block out of the run",
+        )
     position = variants["position"].to_numpy(dtype=np.int64)
     root = xr.Dataset(
         {
@@ -231,7 +237,7 @@ def locus(
         coords={names.VARIANT: _text(variants.index)},
         attrs={
             "block": name,
-            "chromosome": str((genes if variants.empty else variants)["chromosome"].iloc[0]),
+            "chromosome": str(variants["chromosome"].iloc[0]),
             "start": int(position.min() - 1 if start is None else start),
             "end": int(position.max() if end is None else end),
             "build": build,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from bayestwas.errors import HarmonisationError
+from bayestwas.errors import HarmonisationError, InputError
 from bayestwas.harmonise.align import harmonise
 from bayestwas.harmonise.genes import block_number, merged_windows
 
@@ -59,6 +59,8 @@ def test_blocks_cut_windows_and_leave_genes_out(draft: Any) -> None:
     assert (tree.attrs["start"], tree.attrs["end"], tree.attrs["chromosome"]) == (1_002_000, 1_010_000, "7")
     assert tree["genes/gene"].values.tolist() == ["G1"]
     assert blocks["chromosome"].tolist() == ["chr7", "chr7"]  # the argument is as it was
+    with pytest.raises(InputError, match="block empty holds no variant"):
+        harmonised.locus("empty")
 
 
 def test_requested_genes_in_their_order_each_once(draft: Any) -> None:
