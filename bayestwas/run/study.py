@@ -85,7 +85,7 @@ class _Place:
     table: str
 
     def say(self, rest: str) -> str:
-        return f"{self.file}: {self.table}{' ' if self.table else ''}{rest}"
+        return f"{self.file}: {self.table} {rest}" if self.table else f"{self.file} {rest}"
 
 
 def read_study(path: str | Path) -> Study:
