@@ -30,6 +30,7 @@ DISTANCE_EDGES = (0.0, 5e3, 2e4, 5e4, 1e5, 2e5, 5e5)
 DISTANCE_DENSITY = (8.0, 6.0, 4.0, 2.5, 1.5, 1.0, 0.5)
 SIZES = (0.01, 0.04, 0.15)
 SMALLEST_RESIDUAL = 0.2
+SMALLEST_EIGENVALUE = 0.05
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,15 @@ class Expression:
     Attributes
     ----------
     z : (S, p) sqrt(n) times the correlation of genotype and expression; NaN where absent. n : (S,), 0 where not measured.
-    ld : per study, in-sample. correlation : (S, S) correlation of expression over shared donors times the share of donors,
-    n_st / sqrt(n_s n_t); the identity where no donors are shared. distance : (p,) base pairs to the TSS.
+    ld : per study, in-sample. correlation : (S, S) correlation of expression over shared donors times their share; the identity
+    where no donors are shared. share : (S, S) n_st / sqrt(n_s n_t), n_st donors in common. distance : (p,) base pairs to the TSS.
     """
 
     z: Floats
     n: Floats
     ld: tuple[LD, ...]
     correlation: Floats
+    share: Floats
     distance: Floats
     contexts: int
     ancestries: int
@@ -144,7 +146,7 @@ def fit_expression(
     candidates = weight_candidates(
         expression.distance, present.any(axis=0), expression.contexts, expression.ancestries, priors
     )
-    noise = expression.correlation
+    noise = _definite(expression.correlation)
     start = None
     for _ in range(rounds):
         fit = fit_single_effects(
@@ -162,11 +164,20 @@ def residual_noise(expression: Expression, fit: SingleEffects) -> Floats:
     n = np.where(expression.n > 0, expression.n, np.inf)
     z = np.nan_to_num(expression.z)
     genetic = lam @ fitted.T / np.sqrt(np.outer(n, n))  # w_s' R w_t, R that of t; symmetric where R is shared
-    noise = expression.correlation - np.where(expression.correlation != 0, 0.5 * (genetic + genetic.T), 0.0)
+    noise = expression.correlation - expression.share * np.where(
+        expression.correlation != 0, 0.5 * (genetic + genetic.T), 0.0
+    )
     own = 1 - 2 * (z * lam).sum(axis=1) / n + (lam * fitted).sum(axis=1) / n
     np.fill_diagonal(noise, np.clip(own, SMALLEST_RESIDUAL, 1.0))
+    return _definite(noise)
+
+
+def _definite(noise: Floats) -> Floats:
+    """The matrix with its eigenvalues raised to SMALLEST_EIGENVALUE: the same data given as two contexts can still be fitted."""
     value, vector = np.linalg.eigh(noise)
-    return (vector * np.maximum(value, 0.05)) @ vector.T if value[0] < 0.05 else noise
+    if value[0] >= SMALLEST_EIGENVALUE:
+        return noise
+    return (vector * np.maximum(value, SMALLEST_EIGENVALUE)) @ vector.T
 
 
 def sums(posterior: WeightPosterior, distance: Floats, contexts: int, priors: WeightPriors) -> WeightSums:

@@ -177,24 +177,25 @@ def gene_expression(
             row = panel.expression[panel.genes[gene]]
             z[s] = np.sqrt(panel.n) * (row / np.sqrt(len(row))) @ factor
             n[s], rows[s] = panel.n, row
-    correlation = np.eye(len(studies))
+    correlation, share = np.eye(len(studies)), np.eye(len(studies))
     for s, first in rows.items():
         for t, second in rows.items():
             if s < t and studies[s][1] == studies[t][1]:
-                correlation[s, t] = correlation[t, s] = _shared(
-                    panels[studies[s]], panels[studies[t]], first, second
-                )
+                r, share[s, t] = _shared(panels[studies[s]], panels[studies[t]], first, second)
+                share[t, s] = share[s, t]
+                correlation[s, t] = correlation[t, s] = r * share[s, t]
     return index, Expression(
-        z, n, tuple(factors), correlation, distance[index], len(contexts), len(ancestries)
+        z, n, tuple(factors), correlation, share, distance[index], len(contexts), len(ancestries)
     )
 
 
-def _shared(first: Panel, second: Panel, row: Floats, other: Floats) -> float:
-    """Correlation of expression over shared donors, times n_shared / sqrt(n_first n_second)."""
+def _shared(first: Panel, second: Panel, row: Floats, other: Floats) -> tuple[float, float]:
+    """Correlation of expression over shared donors, and their share n_shared / sqrt(n_first n_second)."""
     _, left, right = np.intersect1d(first.donors.astype(str), second.donors.astype(str), return_indices=True)
     if len(left) < 10:
-        return 0.0
-    return float(np.corrcoef(row[left], other[right])[0, 1] * len(left) / np.sqrt(len(row) * len(other)))
+        return 0.0, 0.0
+    share = len(left) / np.sqrt(len(row) * len(other))
+    return float(np.corrcoef(row[left], other[right])[0, 1]), float(share)
 
 
 def _distance(locus: xr.DataTree, gene: str) -> Floats:
