@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FINISHED_WITH_FAILURES = 1
 COULD_NOT_RUN = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+WORTH_A_SENTENCE = 0.1  # smallest PIP, or plug-in PIP, of a gene whose sentence is printed
 DEBUG = "BAYESTWAS_DEBUG"  # set to anything: unexpected errors keep their traceback
 
 app = typer.Typer(
@@ -94,7 +95,7 @@ def run(
             genes=tuple(gene) if gene else None,
             progress=not quiet,
         )
-        _print_table(summary.top, "Top genes")
+        _print_top(summary.top)
         typer.echo(f"\nResults in {summary.out}:")
         for name, meaning in _OUTPUTS:
             typer.echo(f"  {name:<18} {meaning}")
@@ -114,6 +115,7 @@ _OUTPUTS = (
     ("variants.tsv", "direct effects of variants"),
     ("blocks.tsv", "per block: size, convergence, status"),
     ("harmonisation.tsv", "every variant that was flipped or dropped, and why"),
+    ("genes.png", "the genes with the highest PIPs"),
     ("locus-*.png", "one figure per block"),
     ("results.zarr", "everything, for bayestwas.open_results"),
 )
@@ -227,17 +229,29 @@ def _refuse(given: str, rule: str, remedy: str) -> None:
     raise typer.Exit(COULD_NOT_RUN)
 
 
-def _print_table(table: pd.DataFrame, title: str) -> None:
+def _print_top(top: pd.DataFrame) -> None:
+    """The genes with the highest PIPs as a table, and below it what the PIPs that matter rest on."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left")
-    for name in table.columns:
-        number = table[name].dtype.kind in "if"
-        drawn.add_column(str(name), justify="right" if number else "left", overflow="fold")
-    for row in table.itertuples(index=False):
-        drawn.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
-    Console().print(drawn)
+    console = Console()
+    drawn = Table(title="Genes with the highest PIPs", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    numbers = top.drop(columns="explanation", errors="ignore")
+    for name in numbers.columns:
+        number = numbers[name].dtype.kind in "if"
+        label = str(name).replace("_", "\n")
+        drawn.add_column(label, justify="right" if number else "left", overflow="fold")
+    for row in numbers.itertuples(index=False):
+        drawn.add_row(*(f"{value:.3g}" if isinstance(value, float) else escape(str(value)) for value in row))
+    console.print(drawn)
+    if "explanation" not in top:
+        return
+    told = top.loc[top[["pip", "pip_plugin"]].max(axis=1) >= WORTH_A_SENTENCE, "explanation"]
+    for sentence in told:
+        console.print(Padding(escape(str(sentence)), (0, 0, 0, 2)))
 
 
 if __name__ == "__main__":

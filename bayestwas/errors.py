@@ -39,6 +39,10 @@ class SettingsError(BayestwasError):
     """A setting lies outside its range."""
 
 
+class WorkerError(BayestwasError):
+    """Worker processes cannot be started."""
+
+
 class DependencyError(BayestwasError):
     """An optional library is needed and not installed."""
 

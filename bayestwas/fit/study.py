@@ -5,12 +5,13 @@ Where a run has fewer than `Settings.learn_blocks` blocks there is too little to
 
 from __future__ import annotations
 
+import json
 import pickle
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,8 +31,15 @@ from bayestwas.fit.weights import fit_weights, weight_sums
 Source = Callable[[], xr.DataTree]
 
 
+@dataclass(frozen=True)
+class Lost:
+    """What a mapper yields where the process that computed a result died; the run goes on without it."""
+
+    reason: str
+
+
 class Mapper(Protocol):
-    """The parallel interface: anything with a lazy `map` that keeps order."""
+    """The parallel interface: anything with a lazy `map` that keeps order; `Lost` where there is no result."""
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
 
@@ -63,6 +71,10 @@ def _given(locus: xr.DataTree) -> xr.DataTree:
     return locus
 
 
+def _kept(results: Iterable[Any]) -> list[Any]:
+    return [result for result in results if not isinstance(result, Lost)]
+
+
 def fit_study(
     sources: Sequence[Source],
     settings: Settings | None = None,
@@ -74,13 +86,15 @@ def fit_study(
 
     Parameters
     ----------
-    sources : one picklable task per block that returns its locus when called.
+    sources : one picklable task per block that returns its locus when called. Where it has a method
+        `blank(status, reason, n_draws)`, that makes the result of a block whose locus cannot be read.
     mapper : where the blocks are computed; None: here.
     progress : wraps the results of one stage (label, iterable, total); None: silent.
 
     Returns
     -------
     One result per block, in order. A block whose fit fails is returned with the status `failed` and the reason.
+    Root attributes `priors`, `weight_priors` (JSON) and `priors_source` say what every block was fitted under.
     """
     settings, mapper = settings or Settings(), mapper or Serial()
     watch = progress or _silent
@@ -89,7 +103,7 @@ def fit_study(
     for number in range(settings.weight_rounds if learn else 0):
         task = partial(_weight_sums, priors=weight_priors, settings=settings)
         label = f"Learning expression priors, round {number + 1}"
-        total = weights.total_sums(list(watch(label, mapper.map(task, sources), len(sources))))
+        total = weights.total_sums(_kept(watch(label, mapper.map(task, sources), len(sources))))
         weight_priors = weights.learn(total, weight_priors)
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
         folder = Path(scratch)
@@ -99,12 +113,24 @@ def fit_study(
         for number in range(settings.trait_rounds if learn else 0):
             task = partial(_trait_sums, folder=folder, priors=trait_priors, settings=settings)
             label = f"Learning gene and variant priors, round {number + 1}"
-            fitted = [i for i, fine in enumerate(ready) if fine]
-            found = sum(watch(label, mapper.map(task, fitted), len(fitted)), start=TraitSums())
+            fitted = [i for i, fine in enumerate(ready) if fine is True]
+            found = sum(_kept(watch(label, mapper.map(task, fitted), len(fitted))), start=TraitSums())
             trait_priors = gene_trait.learn(found)
         priors = Priors(weight_priors, trait_priors, learn)
         task = partial(_finish, folder=folder, priors=priors, settings=settings, seed=seed)
-        return list(watch("Genes and variants", mapper.map(task, items), len(items)))
+        done = list(watch("Genes and variants", mapper.map(task, items), len(items)))
+    results = [
+        _failed(source, one.reason, settings) if isinstance(one, Lost) else one
+        for source, one in zip(sources, done, strict=True)
+    ]
+    told = {
+        "priors": json.dumps(asdict(trait_priors)),
+        "weight_priors": json.dumps(asdict(weight_priors)),
+        "priors_source": f"learned over {len(sources)} blocks" if learn else "documented defaults",
+    }
+    for result in results:
+        result.attrs |= told
+    return results
 
 
 def _silent(label: str, results: Iterable[Any], total: int) -> Iterable[Any]:
@@ -153,8 +179,8 @@ def _finish(
     """The result of one block under the learned priors, or a result that says why there is none."""
     number, source = item
     began = time.process_time()
-    locus = source()
     try:
+        locus = source()
         if (folder / f"{number}.pickle").exists():
             fitted, ready = _load(folder, number)
             full = fit_block(ready, priors.trait, settings)
@@ -165,8 +191,17 @@ def _finish(
             fitted = fit_weights(locus, priors=priors.weights, settings=settings)
         return fit_genes(locus, fitted, priors=priors.trait, settings=settings, seed=seed)
     except BayestwasError as error:
-        return blank_of_locus(locus, status=names.FAILED, reason=str(error), n_draws=settings.posterior_draws)
+        return _failed(source, str(error), settings)
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__} in {Path(frame.filename).name}, {frame.name}: {error}"
-        return blank_of_locus(locus, status=names.FAILED, reason=reason, n_draws=settings.posterior_draws)
+        return _failed(source, reason, settings)
+
+
+def _failed(source: Source, reason: str, settings: Settings) -> xr.DataTree:
+    """The result of a block that failed, made without reading its genotypes where its source can do that."""
+    blank = getattr(source, "blank", None)
+    if blank is not None:
+        made: xr.DataTree = blank(names.FAILED, reason, settings.posterior_draws)
+        return made
+    return blank_of_locus(source(), status=names.FAILED, reason=reason, n_draws=settings.posterior_draws)

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayestwas import names
+from bayestwas.data.result_schema import blank_result
 from bayestwas.data.schema import locus
 
 
@@ -112,3 +114,30 @@ class LocusReader:
             end=self.end,
             cis_window=self.cis_window,
         )
+
+    def blank(self, status: str, reason: str, n_draws: int = 0) -> xr.DataTree:
+        """The result of this block where nothing is fitted: names and z-scores, without reading genotypes."""
+        everyone = [*self.gwas, *(panel.ancestry for panel in self.panels)]
+        ancestries = list(dict.fromkeys(everyone))
+        place = self.genes if self.variants.empty else self.variants
+        result = blank_result(
+            self.block,
+            str(place["chromosome"].iloc[0]),
+            self.start,
+            self.end,
+            self.genes.rename_axis(names.GENE).reset_index(),
+            list(dict.fromkeys(panel.context for panel in self.panels)),
+            ancestries,
+            self.variants.reset_index(),
+            status=status,
+            reason=reason,
+            n_draws=n_draws,
+            simulated=self.simulated,
+        )
+        z = result[names.OBSERVED].dataset["z"].values
+        n_ref = result[names.BLOCKS].dataset["n_ref"].values
+        for ancestry, (values, _) in self.gwas.items():
+            z[ancestries.index(ancestry)] = values
+            n_ref[0, ancestries.index(ancestry)] = self.ld[ancestry][1]
+        result.attrs |= {"study": self.study, "build": self.build}
+        return result
