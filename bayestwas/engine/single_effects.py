@@ -221,10 +221,15 @@ def _fitted(lam: Floats, ld: LD, support: float) -> Floats:
 
 
 def _gate(null: Floats, effect: int, log_null: float) -> float:
-    """log P(the effect before this one is there); 0 for the first, and where no effect can be empty."""
-    if effect == 0 or not np.isfinite(log_null):
+    """log of P(the effect before this one is there) / (effect + 1); 0 where no effect can be empty.
+
+    With candidates included independently, n effects are Poisson-like: each further effect has the odds of all candidates over
+    its rank, P(n) / P(n - 1) = sum pi / n.
+    """
+    if not np.isfinite(log_null):
         return 0.0
-    return float(np.log(np.maximum(1 - null[effect - 1], 1e-300)))
+    before = 1.0 if effect == 0 else max(1 - float(null[effect - 1]), 1e-300)
+    return float(np.log(before / (effect + 1)))
 
 
 def _normalise(log_posterior: Floats, log_null: float) -> tuple[Floats, float]:
@@ -338,9 +343,12 @@ class _Likelihood:
 
 
 def covariance_root(omega: Floats) -> Floats:
-    """L with L L' = omega, for any positive semidefinite omega (perfect correlation included)."""
+    """L with L L' = omega, for any positive semidefinite omega (perfect correlation included).
+
+    Eigenvalues within rounding of zero are zero: their square roots would act as a prior variance of their own.
+    """
     value, vector = np.linalg.eigh(omega)
-    return vector * np.sqrt(np.maximum(value, 0.0))
+    return vector * np.sqrt(np.where(value > 1e-14 * value[-1], value, 0.0))
 
 
 def diagonal_terms(u: Floats, information: Floats, scale: Floats, root: Floats) -> tuple[Floats, Floats]:
