@@ -24,7 +24,7 @@ from bayestwas.engine import gene_trait, weights
 from bayestwas.engine.gene_trait import GeneTraitPriors, TraitSums
 from bayestwas.engine.weights import WeightPriors, WeightSums
 from bayestwas.errors import BayestwasError
-from bayestwas.fit.gene_trait import Prepared, describe, fit_block, fit_genes, prepare
+from bayestwas.fit.gene_trait import Prepared, describe, fit_block, fit_genes, precise, prepare
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import fit_weights, weight_sums
 
@@ -184,8 +184,7 @@ def _finish(
         if (folder / f"{number}.pickle").exists():
             fitted, ready = _load(folder, number)
             full = fit_block(ready, priors.trait, settings)
-            precise = not (full.mcse > settings.target_mcse).any() or not settings.feedback
-            if precise or 2 * settings.draws > settings.max_draws:
+            if 2 * settings.draws > settings.max_draws or precise(ready, full, settings):
                 return describe(locus, ready, full, priors.trait, settings, seed, began)
         else:
             fitted = fit_weights(locus, priors=priors.weights, settings=settings)

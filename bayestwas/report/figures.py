@@ -16,7 +16,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
 from bayestwas import names
-from bayestwas.report.layout import flags, minus_log10_p, shortened, spread, stack
+from bayestwas.report.layout import flags, minus_log10_p, shortened, spread, stack, within_unit
 from bayestwas.report.locus_view import LocusView, blocks_with_variants, view_locus
 from bayestwas.report.style import (
     DIRECT,
@@ -179,6 +179,11 @@ def _draw_direct(ax: Axes, view: LocusView) -> None:
     ax.vlines(view.x[known], 0, view.direct[known], color=DIRECT, linewidth=1.0)
     dots = known[view.direct[known] >= DOT_FROM]
     ax.plot(view.x[dots], view.direct[dots], "o", color=DIRECT, markersize=3.5)
+    if not len(dots):
+        ax.annotate(
+            f"no variant has a direct PIP of {DOT_FROM:g} or more", (0.5, 0.45),
+            xycoords="axes fraction", ha="center", va="center", color=GREY, fontsize=MEDIUM,
+        )  # fmt: skip
     top = known[np.argsort(-view.direct[known], kind="stable")][:MOST_VARIANT_LABELS]
     top = top[view.direct[top] >= LABEL_FROM]
     labels = [f"{shortened(view.variants[j])} ({view.direct[j]:.2f})" for j in top]
@@ -199,7 +204,9 @@ def _draw_gene_pips(ax: Axes, view: LocusView, marks: np.ndarray) -> None:
         return
     ax.vlines(marks[fitted], 0, view.pip[fitted], color=GENE, linewidth=1.6, alpha=0.5)
     ax.plot(marks[fitted], view.plugin[fitted], **PLUGIN_MARK)
-    ax.errorbar(marks[fitted], view.pip[fitted], yerr=view.mcse[fitted], **GENE_BARS)
+    ax.errorbar(
+        marks[fitted], view.pip[fitted], yerr=within_unit(view.pip[fitted], view.mcse[fitted]), **GENE_BARS
+    )
     _probability_axis(ax, "gene PIP", 1.1)
     handles = [
         Line2D([], [], label="PIP ± MC error", **GENE_DOT),

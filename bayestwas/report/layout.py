@@ -66,3 +66,8 @@ def shortened(label: str, most: int = 26) -> str:
     """The label, its middle left out where it is longer than `most` characters (alleles of long
     insertions)."""
     return label if len(label) <= most else f"{label[: most - 9]}...{label[-6:]}"
+
+
+def within_unit(value: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """(2, n) lengths of error bars below and above probabilities: they end at 0 and at 1."""
+    return np.maximum(np.minimum([error, error], [value, 1 - value]), 0.0)

@@ -19,7 +19,7 @@ class LocusView:
     block: str
     chromosome: str
     bounds: tuple[float, float]  # of the block itself
-    span: tuple[float, float]  # of the position axis: the block, its variants and genes, and some air
+    span: tuple[float, float]  # of the position axis: variants and genes, and some air
     status: str
     reason: str
     simulated: bool
@@ -65,10 +65,10 @@ def view_locus(result: xr.DataTree, block: str) -> LocusView:
     seen = np.isfinite(z).any(axis=1)
     x, tss = (constant[name].values[where] / 1e6 for name, where in (("position", variants), ("tss", genes)))
     start, end = (row[name].item() / 1e6 for name in ("block_start", "block_end"))
-    edges = np.array([start, end, *x, *tss])
+    edges = np.array([*x, *tss])
     bounds = (start, end) if np.isfinite([start, end]).all() else (float(x.min()), float(x.max()))
     low, high = float(np.nanmin(edges)), float(np.nanmax(edges))
-    pad = 0.01 * (high - low) + 1e-4
+    pad = 0.02 * (high - low) + 1e-4
     return LocusView(
         block=block,
         chromosome=str(row["block_chromosome"].item()),

@@ -146,7 +146,8 @@ def _competition(pip: float, other_pip: float, other: str, kind: str) -> str:
     if other_pip < COMPETITOR:
         return "no single variant or other gene takes its place" if kind == "fall" else ""
     if pip + other_pip > SHARED:  # more than one signal in the block: the two need not compete
-        return ""
+        said = kind == "fall" and other_pip >= CERTAIN
+        return f"{other} accounts for association in the same block" if said else ""
     then = "then " if kind == "fall" else ""
     if other_pip > pip:
         return f"{other} is {then}the more probable explanation of the association"

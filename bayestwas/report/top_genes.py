@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from bayestwas import names
 from bayestwas.data.results import text
-from bayestwas.report.layout import shortened
+from bayestwas.report.layout import shortened, within_unit
 from bayestwas.report.style import (
     GENE,
     GENE_BARS,
@@ -68,7 +68,7 @@ def _draw_pips(ax: Axes, marginals: xr.Dataset) -> None:
     y = np.arange(len(pip))
     ax.hlines(y, 0, pip, color=GENE, linewidth=1.4, alpha=0.5)
     ax.plot(marginals["pip_plugin"].values, y, **PLUGIN_MARK)
-    ax.errorbar(pip, y, xerr=marginals["pip_mcse"].values, **GENE_BARS)
+    ax.errorbar(pip, y, xerr=within_unit(pip, marginals["pip_mcse"].values), **GENE_BARS)
     genes, contexts = text(marginals[names.GENE].values), text(marginals["best_context"].values)
     labels = [f"{g} ({c})" if c else str(g) for g, c in zip(genes, contexts, strict=True)]
     ax.set_yticks(y, [shortened(label, 34) for label in labels])

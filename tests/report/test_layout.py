@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from bayestwas.report.layout import flags, minus_log10_p, shortened, spread, stack
+from bayestwas.report.layout import flags, minus_log10_p, shortened, spread, stack, within_unit
 
 
 def test_p_values_of_any_size() -> None:
@@ -67,3 +67,8 @@ def test_long_labels_lose_their_middle() -> None:
     assert shortened("20:44554015:C:T") == "20:44554015:C:T"
     assert shortened("20:44554015:C:" + "T" * 50) == "20:44554015:C:TTT...TTTTTT"
     assert len(shortened("x" * 100)) == 26
+
+
+def test_error_bars_of_probabilities_end_at_zero_and_one() -> None:
+    lengths = within_unit(np.array([0.02, 0.5, 1.0]), np.array([0.05, 0.1, 0.05]))
+    np.testing.assert_allclose(lengths, [[0.02, 0.1, 0.05], [0.05, 0.1, 0.0]], atol=1e-15)

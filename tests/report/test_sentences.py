@@ -89,6 +89,19 @@ CASES = {
         "G: the PIP is 0.60, and 0.62 with weights and LD taken as exact: carrying their uncertainty"
         " changes it little.",
     ),
+    "a fall beside a certain direct effect": (
+        {
+            "pip": 0.2,
+            "pip_plugin": 0.99,
+            "pip_weights": 0.98,
+            "pip_ld": 0.22,
+            "variant": "20:44554015:C:T",
+            "variant_pip": 0.9998,
+        },
+        "G: the plug-in PIP is 0.99, but 0.20 once the sampling noise of the LD reference is carried"
+        " (0.22 with that alone): a direct effect of 20:44554015:C:T (PIP >0.99) accounts for association"
+        " in the same block; a larger LD reference would help to decide.",
+    ),
     "no comparison": (
         {"pip": 0.6},
         "G: the PIP is 0.60; how far the uncertainty of weights and LD moves it was not computed.",
