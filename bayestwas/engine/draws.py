@@ -145,5 +145,7 @@ def _effects(
         mean, covariance = component_posterior(fit, candidates, effect, variant, component)
         spread, vector = np.linalg.eigh(covariance)
         mine = pick == outcome
-        value[mine] = mean + normal[mine] @ (vector * np.sqrt(np.maximum(spread, 0.0))).T
+        # noise that turns with the sign of the effect: swapping the alleles of a variant then changes signs only
+        turn = 1.0 if mean[np.argmax(np.abs(mean))] >= 0 else -1.0
+        value[mine] = mean + turn * normal[mine] @ (vector * np.sqrt(np.maximum(spread, 0.0))).T
     return value

@@ -74,7 +74,8 @@ class GeneTraitPosterior:
     Attributes
     ----------
     alpha : (L, T) probability that effect l is candidate t.
-    pip : (T,) per gene-context; mcse : (T,) its Monte Carlo error. relative_error : (L, T) of its averaged Bayes factors.
+    pip, mcse : (T,) per gene-context, and its Monte Carlo error.
+    gene_alpha, gene_pip, gene_mcse : (L, G), (G,), (G,) the same for genes, any context.
     effect, effect_covariance : (T, A) and (T, A, A) given inclusion, over draws and effects.
     positive, positive_mean : (T, A) and (T,) probability that the effect, or its mean over ancestries, is positive.
     pip_direct : (p,). alpha_direct : (L, p). null : (L,).
@@ -85,7 +86,9 @@ class GeneTraitPosterior:
     alpha: Floats
     pip: Floats
     mcse: Floats
-    relative_error: Floats
+    gene_alpha: Floats
+    gene_pip: Floats
+    gene_mcse: Floats
     effect: Floats
     effect_covariance: Floats
     positive: Floats
@@ -211,34 +214,41 @@ def _summarise(
         (np.ones(len(owner)), (np.arange(len(owner)), owner)), shape=(len(owner), t_total)
     )
     alpha = np.asarray((member.T @ alpha_k[:, p:].T).T).reshape(effects, t_total)
-    relative = _relative_errors(alpha_k[:, p:], alpha, targets)
-    share = (alpha * relative) ** 2
-    spread = share * (1 - 2 * alpha) + (alpha**2) * share.sum(axis=1, keepdims=True)
-    pip = inclusion(alpha)
-    gradient = (1 - pip) / np.maximum(1 - alpha, 1e-12)
-    mcse = np.sqrt((gradient**2 * spread).sum(axis=0))
+    gene_of = np.array([t.gene for t in targets], dtype=np.intp)
+    genes = int(gene_of.max(initial=-1)) + 1
+    context = sparse.csr_array((np.ones(t_total), (np.arange(t_total), gene_of)), shape=(t_total, genes))
+    gene_alpha = np.minimum(alpha @ context, 1.0)
+    # the contexts of a gene share its draws, so the error of a gene is that of their sum
+    replicate = np.concatenate([t.replicate for t in targets] + [np.empty(0)]).astype(np.intp)
+    pip, mcse = _with_error(alpha, _set_errors(alpha_k[:, p:], owner, replicate, t_total))
+    gene_pip, gene_mcse = _with_error(gene_alpha, _set_errors(alpha_k[:, p:], gene_of[owner], replicate, genes))
     moments, squares = _effects(fit, candidates, member, p)
     return GeneTraitPosterior(
-        alpha, pip, mcse, relative, *moments, inclusion(alpha_k[:, :p]), alpha_k[:, :p], fit.null,
+        alpha, pip, mcse, gene_alpha, gene_pip, gene_mcse, *moments, inclusion(alpha_k[:, :p]), alpha_k[:, :p], fit.null,
         squares[1], squares[0], fit, candidates,
     )  # fmt: skip
 
 
-def _relative_errors(alpha_draws: Floats, alpha: Floats, targets: Sequence[GeneColumns]) -> Floats:
-    """(L, T) standard error of each target's averaged Bayes factor relative to itself, over the independent sets of draws."""
-    out = np.zeros_like(alpha)
-    start = 0
-    for t, target in enumerate(targets):
-        stop = start + len(target.replicate)
-        sets = int(target.replicate.max()) + 1
-        if sets > 1:
-            sums = np.array(
-                [alpha_draws[:, start:stop][:, target.replicate == r].sum(axis=1) for r in range(sets)]
-            )
-            total = np.maximum(sums.mean(axis=0), 1e-300)
-            out[:, t] = sums.std(axis=0, ddof=1) / np.sqrt(sets) / total
-        start = stop
-    return out
+def _with_error(alpha: Floats, error: Floats) -> tuple[Floats, Floats]:
+    """PIP and its Monte Carlo error from the alphas (L, T) of all candidates and the errors of their evidence, alpha * relative.
+
+    To first order d alpha_t = alpha_t (relative_t - sum_h alpha_h relative_h), and d pip = (1 - pip) / (1 - alpha) d alpha.
+    """
+    square = error**2
+    spread = square * (1 - 2 * alpha) + alpha**2 * square.sum(axis=1, keepdims=True)
+    pip = inclusion(alpha)
+    gradient = (1 - pip) / np.maximum(1 - alpha, 1e-12)
+    return pip, np.sqrt((gradient**2 * np.maximum(spread, 0.0)).sum(axis=0))
+
+
+def _set_errors(alpha: Floats, group: NDArray[np.intp], replicate: NDArray[np.intp], groups: int) -> Floats:
+    """(L, groups) Monte Carlo error of the alpha of each group of draws, from its spread over the independent sets."""
+    sets = int(replicate.max(initial=0)) + 1
+    if sets == 1:
+        return np.zeros((len(alpha), groups))
+    place = sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group * sets + replicate)), shape=(len(group), groups * sets))
+    sums = np.asarray(alpha @ place).reshape(len(alpha), groups, sets)
+    return np.sqrt(sets * sums.var(axis=2, ddof=1))
 
 
 def _effects(
@@ -272,7 +282,7 @@ def _effects(
                 owned = sparse.csr_array(member[index].T.multiply(weight[index][None, :]))
                 total += owned @ np.ones(len(index))
                 first += owned @ mean
-                second += owned @ (covariance + mean[:, :, None] * mean[:, None, :]).reshape(len(index), -1)
+                second += owned @ (covariance + mean[:, :, None] * mean[:, None, :]).reshape(len(index), ancestries**2)
                 positive += owned @ ndtr(mean / sd)
                 positive_mean += owned @ ndtr(mean.mean(axis=1) / sd_mean)
     total = np.maximum(total, 1e-300)
@@ -283,12 +293,19 @@ def _effects(
     return (first, spread, positive, positive_mean), (squares[0], squares[1])
 
 
+def _error_of_mean(values: Floats) -> Floats:
+    """Standard error of the mean over the rows."""
+    return values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(values.shape[1])
+
+
 def average(fits: Sequence[GeneTraitPosterior]) -> GeneTraitPosterior:
     """The cut posterior: the mean over fits that each take one draw of the weights as known (Plummer 2015).
 
-    Its Monte Carlo error is that of the mean over fits. alpha is averaged effect by effect, so it is a summary only.
+    Its Monte Carlo error is that of the mean over fits. The numbering of the effects differs between fits, so effects are not
+    averaged: `gene_alpha` is zero, and there are no credible gene sets.
     """
     pips = np.array([fit.pip for fit in fits])
+    genes = np.array([fit.gene_pip for fit in fits])
     share = np.maximum(pips, 1e-300)
     share /= share.sum(axis=0)
     effect = np.einsum("dt,dta->ta", share, np.array([fit.effect for fit in fits]))
@@ -300,7 +317,10 @@ def average(fits: Sequence[GeneTraitPosterior]) -> GeneTraitPosterior:
         fits[0],
         alpha=np.mean([fit.alpha for fit in fits], axis=0),
         pip=pips.mean(axis=0),
-        mcse=pips.std(axis=0, ddof=1) / np.sqrt(len(fits)) if len(fits) > 1 else np.zeros(pips.shape[1]),
+        mcse=_error_of_mean(pips),
+        gene_alpha=np.zeros_like(fits[0].gene_alpha),
+        gene_pip=genes.mean(axis=0),
+        gene_mcse=_error_of_mean(genes),
         effect=effect,
         effect_covariance=np.asarray(second) - effect[:, :, None] * effect[:, None, :],
         positive=np.einsum("dt,dta->ta", share, np.array([fit.positive for fit in fits])),

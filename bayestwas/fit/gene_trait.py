@@ -86,37 +86,15 @@ def fit_genes(
     while True:
         prepared = prepare(locus, weights, priors, settings, seed, draws)
         full = fit_block(prepared, priors, settings, seed=seed)
-        if 2 * draws > settings.max_draws or precise(prepared, full, settings):
+        if 2 * draws > settings.max_draws or precise(full, settings):
             break
         draws *= 2
     return describe(locus, prepared, full, priors, settings, seed, began)
 
 
-def precise(prepared: Prepared, full: GeneTraitPosterior, settings: Settings) -> bool:
+def precise(full: GeneTraitPosterior, settings: Settings) -> bool:
     """Whether more draws of the weights are not needed (or, for the cut posterior, are not what would help)."""
-    return not settings.feedback or bool((gene_errors(prepared, full) <= settings.target_mcse).all())
-
-
-def gene_errors(prepared: Prepared, full: GeneTraitPosterior) -> Floats:
-    """(G,) Monte Carlo standard error of every gene's PIP, full Bayes.
-
-    alpha_g = B_g / sum B, so var(alpha_g) = alpha_g^2 ((1 - alpha_g)^2 r_g^2 + sum_{h != g} alpha_h^2 r_h^2)
-    with r_g the relative error of B_g. The contexts of one gene share its draws and compete for one signal, so
-    B_g and r_g are those of their sum, over the independent sets of draws.
-    """
-    alpha_k, start = full.fit.alpha.sum(axis=2), len(full.pip_direct)
-    alpha, share = np.zeros((2, len(alpha_k), len(prepared.genes)))
-    for g, gene in enumerate(prepared.genes):
-        count, contexts = len(gene.draws.replicate), len(gene.contexts)
-        draws = alpha_k[:, start : start + contexts * count].reshape(-1, contexts, count).sum(axis=1)
-        start += contexts * count
-        sets = gene.draws.replicate.max() + 1
-        sums = np.array([draws[:, gene.draws.replicate == r].sum(axis=1) for r in range(sets)])
-        alpha[:, g] = sums.sum(axis=0)
-        share[:, g] = sets * sums.var(axis=0, ddof=1) if sets > 1 else 0.0
-    variance = share * (1 - 2 * alpha) + alpha**2 * share.sum(axis=1, keepdims=True)
-    gradient = (1 - inclusion(alpha)) / np.maximum(1 - alpha, 1e-12)
-    return np.sqrt(np.maximum((gradient**2 * variance).sum(axis=0), 0.0))
+    return not settings.feedback or bool((full.gene_mcse <= settings.target_mcse).all())
 
 
 def prepare(
@@ -254,9 +232,8 @@ def describe(
     }
     marginals = fills[names.MARGINALS]
     for name, posterior in switched.items():
-        marginals[name].values[at] = inclusion(_by_gene(posterior.alpha, gene_of, len(at)))
-    cut = np.sqrt(_by_gene(full.mcse[None] ** 2, gene_of, len(at))[0])
-    marginals["pip_mcse"].values[at] = gene_errors(prepared, full) if settings.feedback else cut
+        marginals[name].values[at] = posterior.gene_pip
+    marginals["pip_mcse"].values[at] = full.gene_mcse
     where = (at[gene_of], context_of)
     marginals["context_pip"].values[where] = full.pip
     gwas = len(prepared.z)
@@ -269,7 +246,7 @@ def describe(
         marginals["cis_h2_sd"].values[row, kept] = gene.h2_sd[kept]
     marginals["pip_direct"].values[:] = full.pip_direct
     _best_context(fills, prepared, full, at, gene_of, context_of)
-    _credible_sets(marginals, full, locus.attrs["block"], at, gene_of, settings.level)
+    _credible_sets(marginals, full, locus.attrs["block"], at, settings.level)
     _draws(
         fills[names.POSTERIOR], full, where, settings.posterior_draws, gene_seed(seed, locus.attrs["block"])
     )
@@ -282,13 +259,6 @@ def describe(
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **fills}, name="result")
     check_result(tree)
     return tree
-
-
-def _by_gene(values: Floats, gene_of: NDArray[np.intp], genes: int) -> Floats:
-    """(L, T) over gene-contexts -> (L, G) sums over genes."""
-    out = np.zeros((len(values), genes))
-    np.add.at(out.T, gene_of, values.T)
-    return np.minimum(out, 1.0)
 
 
 def _best_context(
@@ -333,17 +303,12 @@ def twas_z(z: Floats, n: Floats, ld: Sequence[LD], weights: Sequence[sparse.csr_
 
 
 def _credible_sets(
-    marginals: xr.Dataset,
-    full: GeneTraitPosterior,
-    block: str,
-    at: NDArray[np.intp],
-    gene_of: NDArray[np.intp],
-    level: float,
+    marginals: xr.Dataset, full: GeneTraitPosterior, block: str, at: NDArray[np.intp], level: float
 ) -> None:
-    """Name each single effect whose genes reach the level, and write its name beside the genes of its credible set."""
+    """Name each single effect whose genes reach the level beside the genes of its credible set."""
     held: list[list[str]] = [[] for _ in at]
     number = 0
-    for alpha in _by_gene(full.alpha, gene_of, len(at)):
+    for alpha in full.gene_alpha:
         members = credible_set(alpha, level)
         if len(members):
             number += 1

@@ -36,7 +36,7 @@ class Settings:
     learn_blocks: int = 5
     weight_rounds: int = 2
     trait_rounds: int = 3
-    min_allele_count: int = 5
+    min_allele_count: int = 1
     cut_draws: int = 32
     posterior_draws: int = 200
     level: float = 0.9

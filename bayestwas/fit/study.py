@@ -184,7 +184,7 @@ def _finish(
         if (folder / f"{number}.pickle").exists():
             fitted, ready = _load(folder, number)
             full = fit_block(ready, priors.trait, settings)
-            if 2 * settings.draws > settings.max_draws or precise(ready, full, settings):
+            if 2 * settings.draws > settings.max_draws or precise(full, settings):
                 return describe(locus, ready, full, priors.trait, settings, seed, began)
         else:
             fitted = fit_weights(locus, priors=priors.weights, settings=settings)

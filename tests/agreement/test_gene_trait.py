@@ -87,7 +87,7 @@ def test_several_effects_keep_to_the_measured_error(exact: Exact) -> None:
     rate, effects, errors = 0.05, K, []
     for index in range(LOCI):
         locus = simulated(index, inclusion_rate=rate)
-        difference = kernel(locus, rate / effects / (1 - rate), effects) - exact(locus, rate)
+        difference = kernel(locus, rate / (1 - rate), effects) - exact(locus, rate)
         errors.append(float(np.abs(difference).max()))
     assert max(errors) < 0.6
     assert np.mean(errors) < 0.06
