@@ -28,6 +28,10 @@ from bayestwas.engine.single_effects import (
 )
 
 
+# Genes and variants that predict alike differ by little: finer than the kernel's default (docs/benchmarks.md).
+SUPPORT = 1e-6
+
+
 @dataclass(frozen=True)
 class GeneTraitPriors:
     """Priors of one block's trait model.
@@ -170,7 +174,7 @@ def fit_gene_trait(
     ancestries = len(z)
     usable = presence(z, ld).any(axis=0)
     candidates, owner = build_candidates(z.shape[1], usable, targets, priors, effects, ancestries)
-    options = {"effects": effects, "ld_noise": ld_noise, "tolerance": tolerance, "max_sweeps": max_sweeps}
+    options = {"effects": effects, "ld_noise": ld_noise, "tolerance": tolerance, "max_sweeps": max_sweeps, "support": SUPPORT}
     if direct_start is None:
         direct_start = fit_direct(z, n, ld, priors, effects=effects, ld_noise=ld_noise).lam
     fits = [
@@ -221,7 +225,9 @@ def _summarise(
     # the contexts of a gene share its draws, so the error of a gene is that of their sum
     replicate = np.concatenate([t.replicate for t in targets] + [np.empty(0)]).astype(np.intp)
     pip, mcse = _with_error(alpha, _set_errors(alpha_k[:, p:], owner, replicate, t_total))
-    gene_pip, gene_mcse = _with_error(gene_alpha, _set_errors(alpha_k[:, p:], gene_of[owner], replicate, genes))
+    gene_pip, gene_mcse = _with_error(
+        gene_alpha, _set_errors(alpha_k[:, p:], gene_of[owner], replicate, genes)
+    )
     moments, squares = _effects(fit, candidates, member, p)
     return GeneTraitPosterior(
         alpha, pip, mcse, gene_alpha, gene_pip, gene_mcse, *moments, inclusion(alpha_k[:, :p]), alpha_k[:, :p], fit.null,
@@ -246,7 +252,10 @@ def _set_errors(alpha: Floats, group: NDArray[np.intp], replicate: NDArray[np.in
     sets = int(replicate.max(initial=0)) + 1
     if sets == 1:
         return np.zeros((len(alpha), groups))
-    place = sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group * sets + replicate)), shape=(len(group), groups * sets))
+    place = sparse.csr_array(
+        (np.ones(len(group)), (np.arange(len(group)), group * sets + replicate)),
+        shape=(len(group), groups * sets),
+    )
     sums = np.asarray(alpha @ place).reshape(len(alpha), groups, sets)
     return np.sqrt(sets * sums.var(axis=2, ddof=1))
 
@@ -282,7 +291,9 @@ def _effects(
                 owned = sparse.csr_array(member[index].T.multiply(weight[index][None, :]))
                 total += owned @ np.ones(len(index))
                 first += owned @ mean
-                second += owned @ (covariance + mean[:, :, None] * mean[:, None, :]).reshape(len(index), ancestries**2)
+                second += owned @ (covariance + mean[:, :, None] * mean[:, None, :]).reshape(
+                    len(index), ancestries**2
+                )
                 positive += owned @ ndtr(mean / sd)
                 positive_mean += owned @ ndtr(mean.mean(axis=1) / sd_mean)
     total = np.maximum(total, 1e-300)

@@ -6,6 +6,7 @@ which variants are usable (`variance`), how many people stand behind it (`n_ref`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ Index = NDArray[np.intp]
 
 # Columns kept by GenotypeLD before the cache is emptied: bounds its memory at about 256 MiB.
 CACHE_BYTES = 256 * 2**20
+# GenotypeLD.apply counts up to this many new columns; beyond it one product with all genotypes is faster.
+FEW = 24
 
 
 class LD(Protocol):
@@ -62,6 +65,10 @@ class MatrixLD:
         return self.correlation[np.ix_(index, index)]
 
     def apply(self, index: Index, values: Floats) -> Floats:
+        if 4 * len(index) > len(self.variance):  # reading all of R is faster than copying a quarter of it
+            dense = np.zeros(len(self.variance))
+            dense[index] = values
+            return dense @ self.correlation
         return values @ self.correlation[index]  # rows are contiguous, and R is symmetric
 
 
@@ -166,18 +173,39 @@ class GenotypeLD:
         return self._rows(index).T
 
     def apply(self, index: Index, values: Floats) -> Floats:
+        if np.count_nonzero(self._position[index] < 0) > FEW:
+            return self._product(index, values)
         return values @ self._rows(index)
+
+    def _product(self, index: Index, values: Floats) -> Floats:
+        """X'(X values), a slab of people at a time, single precision within a slab."""
+        out, total = np.zeros(len(self._mean)), 0.0
+        weight = (values * self._inverse_norm[index]).astype(np.float32)
+        shift = weight @ self._mean[index].astype(np.float32)
+        for x in self._slabs(np.arange(len(self._mean)), np.float32, missing=self._mean):
+            person = weight @ x[index] - shift
+            out += x @ person
+            total += float(person.sum())
+        return (out - self._mean * total) * self._inverse_norm
+
+    def _slabs(self, index: Index, dtype: type, missing: Floats) -> Iterator[Floats]:
+        """Unpacked dosages (m, people) of some variants, `missing` (p,) where not seen, a slab of people after the other."""
+        words = max(1, 2**21 // (64 * max(len(index), 1)))
+        for start in range(0, self._one.shape[1], words):
+            part = slice(start, start + words)
+            people = min(self._n - 64 * start, 64 * words)
+            x = _unpack(self._one[index, part], people).astype(dtype)
+            x += _unpack(self._two[index, part], people)
+            if self._seen is not None:
+                seen = _unpack(self._seen[index, part], people).astype(bool)
+                x = np.where(seen, x, missing[index, None].astype(dtype))
+            yield x
 
     def gram(self, index: Index) -> Floats:
         """Through unpacked genotypes, a slab of people at a time: BLAS beats counting where all pairs are wanted."""
         out = np.zeros((len(index), len(index)))
-        words = max(1, 2**22 // (64 * max(len(index), 1)))
-        for start in range(0, self._one.shape[1], words):
-            part = slice(start, start + words)
-            x = _unpack(self._one[index, part]) + _unpack(self._two[index, part])
-            people = np.arange(x.shape[1]) + 64 * start < self._n
-            seen = people if self._seen is None else _unpack(self._seen[index, part]).astype(bool)
-            x = np.where(seen, x - self._mean[index, None], 0.0) * self._inverse_norm[index, None]
+        for x in self._slabs(index, np.float64, missing=self._mean):
+            x = (x - self._mean[index, None]) * self._inverse_norm[index, None]
             out += x @ x.T
         return out
 
@@ -190,6 +218,6 @@ def _pack(plane: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return np.packbits(padded, axis=1).view(np.uint64)
 
 
-def _unpack(words: NDArray[np.uint64]) -> Floats:
-    """The inverse of `_pack`, as floats, padding included."""
-    return np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1).astype(np.float64)
+def _unpack(words: NDArray[np.uint64], people: int) -> NDArray[np.uint8]:
+    """The first `people` bits of each row: the inverse of `_pack`."""
+    return np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, count=people)

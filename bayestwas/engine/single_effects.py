@@ -147,7 +147,7 @@ def fit_single_effects(
     ld_noise: bool = True,
     tolerance: float = 1e-4,
     max_sweeps: int = 200,
-    support: float = 1e-4,
+    support: float = 1e-5,
     start: Floats | None = None,
 ) -> SingleEffects:
     """Fit L single effects by coordinate ascent; see the module's docstring for the model.
@@ -165,7 +165,8 @@ def fit_single_effects(
     tolerance : converged once no alpha moves by more than this in a sweep; the update is damped by half from the middle of
         the allowed sweeps on, which ends the oscillations that LD noise can cause.
     max_sweeps : give up after this many sweeps; the result then says `converged=False`.
-    support : entries of an effect's lambda below this (in z units) are not multiplied by R.
+    support : entries of an effect's lambda that moved by less than this (in z units) since they were last
+        multiplied by R stay where they were, so that `fit` is R `lam` and R is touched through few columns.
     start : (L, S, p) lambda_bar of each effect to begin from; None begins from no effects.
     """
     studies, p = z.shape
@@ -187,6 +188,7 @@ def fit_single_effects(
     if start is not None:
         for effect, s in np.argwhere(np.abs(lam).max(axis=2) > support):
             fit[effect, s] = _fitted(lam[effect, s], ld[s], support)
+        lam[np.abs(lam) <= support] = 0.0  # `fit` is R times what is left, here and after every update
     converged, sweep = False, 0
     while not converged and sweep < max_sweeps:
         sweep += 1
@@ -207,11 +209,27 @@ def fit_single_effects(
             weight = np.einsum("km,kms->sk", updated, mu)
             for s in range(studies):
                 new = np.sqrt(n[s]) * likelihood.candidates.combine(s, weight[s], p) * likelihood.present[s]
-                lam[effect, s] += damping * (new - lam[effect, s])
-                fit[effect, s] = _fitted(lam[effect, s], ld[s], support)
+                new = lam[effect, s] + damping * (new - lam[effect, s])
+                # Empty effects are alike: in the first sweep start from the one before where it is nearer.
+                nearest = (
+                    effect - 1
+                    if sweep == 1 and effect and _nearer(new, lam[:, s], effect, support)
+                    else effect
+                )
+                lam[effect, s], fit[effect, s] = lam[nearest, s], fit[nearest, s]
+                step = new - lam[effect, s]
+                index = np.flatnonzero((np.abs(step) > support) & (ld[s].variance > 0))
+                lam[effect, s, index] += step[index]
+                fit[effect, s] += ld[s].apply(index, step[index])
         converged = change < tolerance
     group = None if likelihood.grouped is None else likelihood.grouped.group
     return SingleEffects(alpha, null, mean, score, seen, group, lam, fit, converged, sweep)
+
+
+def _nearer(new: Floats, lam: Floats, effect: int, support: float) -> bool:
+    """Whether the effect before this one is the better start: fewer entries to change."""
+    own, before = (np.count_nonzero(np.abs(new - lam[i]) > support) for i in (effect, effect - 1))
+    return before < own
 
 
 def _fitted(lam: Floats, ld: LD, support: float) -> Floats:
