@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 
 class BayestwasError(Exception):
-    """A mistake the user can mend: `given` (what was found), `rule` (what is expected), `remedy` (what to do)."""
+    """A mistake the user can mend: `given` (what was found), `rule` (what is expected), `remedy` (what to
+    do)."""
 
     def __init__(self, given: str, rule: str, remedy: str) -> None:
         super().__init__(given, rule, remedy)

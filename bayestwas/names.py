@@ -1,6 +1,7 @@
 """Dims, variables, units and signs: the only place that spells them.
 
-Every container in `data/` is checked against these tables, and every table that is written takes its columns from here.
+Every container in `data/` is checked against these tables, and every table that is written takes its columns
+from here.
 Signs: every effect and every z-score is of the effect allele, which is also the allele that genotypes count.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# ---- dims -----------------------------------------------------------------------------------------------
+# ---- dims ----------------------------------------------------------------------------------------------
 VARIANT = "variant"  # canonical identifier chromosome:position:other_allele:effect_allele
 GENE = "gene"
 CONTEXT = "context"  # tissue, cell type, condition, time point or modality
@@ -20,13 +21,13 @@ COVARIATE = "covariate"
 ENTRY = "entry"  # one non-zero of a sparse array
 SIGNAL = "signal"  # one single effect on the trait
 
-# ---- groups of a locus (the container that `fit_weights` and `fit_genes` take) -----------------------------
+# ---- groups of a locus (the container that `fit_weights` and `fit_genes` take) -------------------------
 GWAS = "gwas"
 LD = "ld"  # ld/<ancestry>
 EXPRESSION = "expression"  # expression/<context>/<ancestry>
 GENES = "genes"
 
-# ---- groups of a result (ArviZ's names where ArviZ has one) ---------------------------------------------------
+# ---- groups of a result (ArviZ's names where ArviZ has one) --------------------------------------------
 POSTERIOR = "posterior"  # draws: (chain, draw, ...)
 MARGINALS = "marginals"  # exact marginal summaries of the posterior; no draws
 WEIGHTS = "weights"  # sparse weighted draws of expression weights
@@ -34,7 +35,7 @@ OBSERVED = "observed_data"
 CONSTANT = "constant_data"
 BLOCKS = "blocks"
 
-# ---- statuses of a gene or a block -----------------------------------------------------------------------------
+# ---- statuses of a gene or a block ---------------------------------------------------------------------
 OK = "ok"  # fitted, nothing to add
 WARNING = "warning"  # fitted, and the reason says what to keep in mind
 SKIPPED = "skipped"  # cannot be fitted with these data; the reason says why
@@ -62,7 +63,9 @@ LOCUS_VARIABLES: dict[str, dict[str, Variable]] = {
         "source_id": Variable((VARIANT,), "", "identifier in the first file that holds the variant"),
     },
     GWAS: {
-        "z": Variable((ANCESTRY, VARIANT), "z-score", "marginal association with the trait; NaN where absent"),
+        "z": Variable(
+            (ANCESTRY, VARIANT), "z-score", "marginal association with the trait; NaN where absent"
+        ),
         "n": Variable((ANCESTRY, VARIANT), "people", "GWAS sample size; NaN where absent"),
     },
     LD: {
@@ -97,14 +100,20 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "pip_weights": Variable((GENE,), PROBABILITY, "pip with weight uncertainty only (LD as exact)"),
         "pip_ld": Variable((GENE,), PROBABILITY, "pip with LD uncertainty only (weights as their mean)"),
         "best_context": Variable((GENE,), "", "context with the highest pip"),
-        "gene_effect": Variable((GENE,), TRAIT_PER_EXPRESSION, "effect given inclusion, best context, mean of ancestries"),
+        "gene_effect": Variable(
+            (GENE,), TRAIT_PER_EXPRESSION, "effect given inclusion, best context, mean of ancestries"
+        ),
         "gene_effect_sd": Variable((GENE,), TRAIT_PER_EXPRESSION, "its posterior standard deviation"),
         "gene_sign_probability": Variable((GENE,), PROBABILITY, "probability that this effect is positive"),
         "credible_set": Variable((GENE,), "", "identifiers of the 90% credible gene sets that hold the gene"),
         "explanation": Variable((GENE,), "", "one sentence on what the result rests on"),
         "context_pip": Variable((GENE, CONTEXT), PROBABILITY, "pip of the gene in one context"),
-        "cis_h2": Variable((GENE, CONTEXT), "share of expression variance", "variance explained by the cis-window"),
-        "cis_h2_sd": Variable((GENE, CONTEXT), "share of expression variance", "its posterior standard deviation"),
+        "cis_h2": Variable(
+            (GENE, CONTEXT), "share of expression variance", "variance explained by the cis-window"
+        ),
+        "cis_h2_sd": Variable(
+            (GENE, CONTEXT), "share of expression variance", "its posterior standard deviation"
+        ),
         "effect": Variable(_GCA, TRAIT_PER_EXPRESSION, "effect given inclusion"),
         "effect_sd": Variable(_GCA, TRAIT_PER_EXPRESSION, "its posterior standard deviation"),
         "sign_probability": Variable(_GCA, PROBABILITY, "probability that the effect is positive"),
@@ -121,7 +130,9 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
     },
     OBSERVED: {
         "z": Variable((ANCESTRY, VARIANT), "z-score", "marginal association with the trait"),
-        "twas_z": Variable((GENE,), "z-score", "classical TWAS z of the mean weights, best context, ancestries combined"),
+        "twas_z": Variable(
+            (GENE,), "z-score", "classical TWAS z of the mean weights, best context, ancestries combined"
+        ),
     },
     CONSTANT: {
         "position": Variable((VARIANT,), "base pairs, 1-based", "position of the variant"),
@@ -129,7 +140,9 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "other_allele": Variable((VARIANT,), "", "other allele"),
         "source_id": Variable((VARIANT,), "", "identifier in the first file that holds the variant"),
         "variant_block": Variable((VARIANT,), "", "block of the variant"),
-        "r2_lead": Variable((ANCESTRY, VARIANT), "squared correlation", "LD with the lead variant of the block"),
+        "r2_lead": Variable(
+            (ANCESTRY, VARIANT), "squared correlation", "LD with the lead variant of the block"
+        ),
         "gene_block": Variable((GENE,), "", "block of the gene"),
         "chromosome": Variable((GENE,), "", "chromosome of the gene"),
         "tss": Variable((GENE,), "base pairs, 1-based", "transcription start site"),

@@ -9,10 +9,11 @@ Floats = NDArray[np.float64]
 
 
 def credible_set(probability: Floats, level: float = 0.9) -> NDArray[np.intp]:
-    """The fewest candidates, most probable first, whose probabilities add up to `level`; empty where they never do.
+    """The fewest candidates, most probable first, whose probabilities add up to `level`; empty where they
+    never do.
 
-    `probability` (K,) are the posterior probabilities that one single effect is each candidate; with a null, or with
-    candidates of another kind, they add up to less than one.
+    `probability` (K,) are the posterior probabilities that one single effect is each candidate; with a null,
+    or with candidates of another kind, they add up to less than one.
     """
     order = np.argsort(-probability, kind="stable")
     total = np.cumsum(probability[order])
@@ -21,7 +22,8 @@ def credible_set(probability: Floats, level: float = 0.9) -> NDArray[np.intp]:
 
 
 def bayesian_fdr(pip: Floats) -> Floats:
-    """(G,) expected share of false discoveries if everything at least as probable as each candidate is called."""
+    """(G,) expected share of false discoveries if everything at least as probable as each candidate is
+    called."""
     order = np.argsort(-pip, kind="stable")
     rate = np.cumsum(1 - pip[order]) / np.arange(1, len(pip) + 1)
     out = np.empty_like(rate)

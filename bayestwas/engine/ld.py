@@ -1,7 +1,8 @@
 """LD as an operator: columns on demand, from genotypes, from a matrix, or from a factor.
 
-Every class answers the same four questions about a correlation matrix R (p x p) without promising that it exists in memory:
-which variants are usable (`variance`), how many people stand behind it (`n_ref`), `columns`, `gram` and `apply`.
+Every class answers the same four questions about a correlation matrix R (p x p) without promising that it
+exists in memory: which variants are usable (`variance`), how many people stand behind it (`n_ref`),
+`columns`, `gram` and `apply`.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class MatrixLD:
 
 
 class FactorLD:
-    """LD as X'X / n with X (n, p) given: standardised, possibly residualised, genotypes or a low-rank factor."""
+    """LD as X'X / n with X (n, p) given: standardised, possibly residualised, genotypes or a low-rank
+    factor."""
 
     def __init__(self, factor: NDArray[np.floating], n_ref: float = np.inf) -> None:
         factor = np.asarray(factor, dtype=np.float64)
@@ -95,11 +97,12 @@ class FactorLD:
 
 
 class GenotypeLD:
-    """LD from genotypes packed into two bits a person; a column is counted when it is asked for and then kept.
+    """LD from genotypes packed into two bits a person; a column is counted when it is asked for and then
+    kept.
 
-    A dosage is the sum of two bit planes, "at least one copy" and "two copies", so that a cross-product of two variants is
-    four AND-and-count passes: exact integers, no (p, p) matrix, and a quarter of a byte per genotype. Missing genotypes count
-    as the mean of their variant.
+    A dosage is the sum of two bit planes, "at least one copy" and "two copies", so that a cross-product of
+    two variants is four AND-and-count passes: exact integers, no (p, p) matrix, and a quarter of a byte per
+    genotype. Missing genotypes count as the mean of their variant.
 
     Parameters
     ----------
@@ -189,7 +192,8 @@ class GenotypeLD:
         return (out - self._mean * total) * self._inverse_norm
 
     def _slabs(self, index: Index, dtype: type, missing: Floats) -> Iterator[Floats]:
-        """Unpacked dosages (m, people) of some variants, `missing` (p,) where not seen, a slab of people after the other."""
+        """Unpacked dosages (m, people) of some variants, `missing` (p,) where not seen, a slab of people
+        after the other."""
         words = max(1, 2**21 // (64 * max(len(index), 1)))
         for start in range(0, self._one.shape[1], words):
             part = slice(start, start + words)
@@ -202,7 +206,8 @@ class GenotypeLD:
             yield x
 
     def gram(self, index: Index) -> Floats:
-        """Through unpacked genotypes, a slab of people at a time: BLAS beats counting where all pairs are wanted."""
+        """Through unpacked genotypes, a slab of people at a time: BLAS beats counting where all pairs are
+        wanted."""
         out = np.zeros((len(index), len(index)))
         for x in self._slabs(index, np.float64, missing=self._mean):
             x = (x - self._mean[index, None]) * self._inverse_norm[index, None]

@@ -1,8 +1,9 @@
 """Expression weights of one gene over contexts and ancestries: a posterior with a shared prior.
 
-Studies are context x ancestry pairs, in the order context-major. An eQTL effect is drawn from a mixture of covariances: shared by
-all contexts, or in one context only, each at several sizes; effects are correlated across ancestries. So a small panel borrows
-from a large one. A variant's prior follows its distance to the transcription start site.
+Studies are context x ancestry pairs, in the order context-major. An eQTL effect is drawn from a mixture of
+covariances: shared by all contexts, or in one context only, each at several sizes; effects are correlated
+across ancestries. So a small panel borrows from a large one. A variant's prior follows its distance to the
+transcription start site.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class Expression:
 
     Attributes
     ----------
-    z : (S, p) sqrt(n) times the correlation of genotype and expression; NaN where absent. n : (S,), 0 where not measured.
-    ld : per study, in-sample. correlation : (S, S) correlation of expression over shared donors times their share; the identity
-    where no donors are shared. share : (S, S) n_st / sqrt(n_s n_t), n_st donors in common. distance : (p,) base pairs to the TSS.
+    z : (S, p) sqrt(n) times the correlation of genotype and expression; NaN where absent.
+    n : (S,), 0 where not measured. ld : per study, in-sample.
+    correlation : (S, S) correlation of expression over shared donors times their share; the identity where no
+        donors are shared.
+    share : (S, S) n_st / sqrt(n_s n_t), n_st donors in common. distance : (p,) base pairs to the TSS.
     """
 
     z: Floats
@@ -104,7 +107,8 @@ class WeightSums:
 
 
 def components(priors: WeightPriors, contexts: int, ancestries: int) -> tuple[Floats, Floats]:
-    """Covariances (M, S, S) and prior weights (M,): patterns of sharing x sizes, pattern-major; the shared pattern first."""
+    """Covariances (M, S, S) and prior weights (M,): patterns of sharing x sizes, pattern-major; the shared
+    pattern first."""
     across = correlation(priors.ancestry_correlation, ancestries)
     patterns = [correlation(priors.context_correlation, contexts)]
     weights = [priors.shared if contexts > 1 else 1.0]
@@ -140,7 +144,8 @@ def fit_expression(
     rounds: int = 2,
     tolerance: float = 1e-3,
 ) -> WeightPosterior:
-    """Fit one gene: single effects given the residual noise, the residual noise given the effects, `rounds` times."""
+    """Fit one gene: single effects given the residual noise, the residual noise given the effects, `rounds`
+    times."""
     present = presence(expression.z, expression.ld) & (expression.n > 0)[:, None]
     z = np.where(present, expression.z, np.nan)
     candidates = weight_candidates(
@@ -173,7 +178,8 @@ def residual_noise(expression: Expression, fit: SingleEffects) -> Floats:
 
 
 def _definite(noise: Floats) -> Floats:
-    """The matrix with its eigenvalues raised to SMALLEST_EIGENVALUE: the same data given as two contexts can still be fitted."""
+    """The matrix with its eigenvalues raised to SMALLEST_EIGENVALUE: the same data given as two contexts can
+    still be fitted."""
     value, vector = np.linalg.eigh(noise)
     if value[0] >= SMALLEST_EIGENVALUE:
         return noise
@@ -191,7 +197,8 @@ def sums(posterior: WeightPosterior, distance: Floats, contexts: int, priors: We
     expected = float((count * priors.density).sum())
     return WeightSums(
         1.0, float(alpha.sum()), by_component.sum(axis=0), float(by_component[0].sum()),
-        float(by_component[1:].sum()) if contexts > 1 else 0.0, mass, mass.sum() * count / max(expected, 1e-300),
+        float(by_component[1:].sum()) if contexts > 1 else 0.0,
+        mass, mass.sum() * count / max(expected, 1e-300),
     )  # fmt: skip
 
 
@@ -232,7 +239,8 @@ def moments(posterior: WeightPosterior) -> tuple[Floats, Floats]:
 
 
 def _spreads(posterior: WeightPosterior, m: int) -> Floats:
-    """(K, S) posterior variance of an effect given the variant and component m; candidates with the same studies share it."""
+    """(K, S) posterior variance of an effect given the variant and component m; candidates with the same
+    studies share it."""
     fit, candidates = posterior.fit, posterior.candidates
     pattern, first, back = np.unique(posterior.present, axis=1, return_index=True, return_inverse=True)
     rows = [np.diag(component_posterior(fit, candidates, 0, int(k), m)[1]) for k in first]

@@ -27,7 +27,8 @@ from bayestwas.fit.weights import gene_posterior
 
 Floats = NDArray[np.float64]
 
-# Support of every variant in the tilt of the draws, beside its direct PIP: keeps the importance weights bounded.
+# Support of every variant in the tilt of the draws, beside its direct PIP: keeps the importance weights
+# bounded.
 TILT_FLOOR = 1e-4
 
 
@@ -68,17 +69,20 @@ def fit_genes(
     settings: Settings | None = None,
     seed: int = 1,
 ) -> xr.DataTree:
-    """Posterior of every gene of a locus: does its expression drive the trait, in which context, how strongly.
+    """Posterior of every gene of a locus: does its expression drive the trait, in which context, how
+    strongly.
 
     Parameters
     ----------
     locus : see docs/architecture.md. weights : of the same locus, from `fit_weights`.
-    priors : of genes, direct effects and effect sizes; None: the documented defaults (`engine.gene_trait.DEFAULT_PRIORS`).
+    priors : of genes, direct effects and effect sizes; None: the documented defaults
+        (`engine.gene_trait.DEFAULT_PRIORS`).
     seed : of the draws of the weights; the block and the gene enter too, nothing else.
 
     Returns
     -------
-    DataTree with the groups of `names.RESULT_VARIABLES`; every gene of the locus has a row, a status and a reason.
+    DataTree with the groups of `names.RESULT_VARIABLES`; every gene of the locus has a row, a status and a
+    reason.
     """
     settings, priors = settings or Settings(), priors or engine.DEFAULT_PRIORS
     began = time.process_time()
@@ -93,7 +97,8 @@ def fit_genes(
 
 
 def precise(full: GeneTraitPosterior, settings: Settings) -> bool:
-    """Whether more draws of the weights are not needed (or, for the cut posterior, are not what would help)."""
+    """Whether more draws of the weights are not needed (or, for the cut posterior, are not what would
+    help)."""
     return not settings.feedback or bool((full.gene_mcse <= settings.target_mcse).all())
 
 
@@ -164,7 +169,8 @@ def _spread(
 
 
 def targets(prepared: Prepared, plug_in: bool = False, only: int | None = None) -> list[GeneColumns]:
-    """The gene-contexts as candidates: by their draws, their mean weights, or the single draw number `only`."""
+    """The gene-contexts as candidates: by their draws, their mean weights, or the single draw number
+    `only`."""
     studies = len(prepared.ancestries)
     out = []
     for g, gene in enumerate(prepared.genes):
@@ -216,7 +222,8 @@ def describe(
     seed: int,
     began: float,
 ) -> xr.DataTree:
-    """The result of one block: the posterior with everything carried, and beside it with each source switched off."""
+    """The result of one block: the posterior with everything carried, and beside it with each source switched
+    off."""
     result = blank_of_locus(locus, n_draws=settings.posterior_draws)
     fills = {group: result[group].to_dataset() for group in names.RESULT_VARIABLES}
     gene_labels = [str(g) for g in fills[names.MARGINALS][names.GENE].values]
@@ -287,10 +294,11 @@ def _best_context(
 
 
 def twas_z(z: Floats, n: Floats, ld: Sequence[LD], weights: Sequence[sparse.csr_array]) -> float:
-    """Classical TWAS z of one gene, sum_a sqrt(n_a) w_a'z_a / sqrt(sum_a n_a w_a'R_a w_a), for one ancestry w'z / sqrt(w'Rw).
+    """Classical TWAS z of one gene, sum_a sqrt(n_a) w_a'z_a / sqrt(sum_a n_a w_a'R_a w_a), for one ancestry
+    w'z / sqrt(w'Rw).
 
-    Gusev et al. 2016 (doi:10.1038/ng.3506) for one ancestry; ancestries are combined as a fixed effect per SD of expression.
-    Zero where no weight falls on a variant of the GWAS.
+    Gusev et al. 2016 (doi:10.1038/ng.3506) for one ancestry; ancestries are combined as a fixed effect per SD
+    of expression. Zero where no weight falls on a variant of the GWAS.
     """
     score = information = 0.0
     for a, row in enumerate(weights):
@@ -325,7 +333,8 @@ def _draws(
     count: int,
     seed: np.random.SeedSequence,
 ) -> None:
-    """Draws of the gene effects: every single effect picks a gene-context or something else, then a Gaussian effect."""
+    """Draws of the gene effects: every single effect picks a gene-context or something else, then a Gaussian
+    effect."""
     rng = np.random.default_rng(seed)
     values = posterior["gene_effect"].values
     gwas = full.effect.shape[1]
@@ -348,7 +357,8 @@ def _draws(
 def _sparse_weights(
     prepared: Prepared, full: GeneTraitPosterior, at: NDArray[np.intp], gene_of: NDArray[np.intp]
 ) -> xr.Dataset:
-    """The draws of the weights as (gene, context, ancestry, variant, draw) entries with their probabilities."""
+    """The draws of the weights as (gene, context, ancestry, variant, draw) entries with their
+    probabilities."""
     studies = len(prepared.ancestries)
     parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in names.RESULT_VARIABLES[names.WEIGHTS]}
     for g, row in enumerate(at):
@@ -393,7 +403,8 @@ def _constants(
         error = float(marginals["pip_mcse"].values[row])
         if error > settings.target_mcse:
             constant["status"].values[row] = names.WARNING
-            reason = f"Monte Carlo error of the PIP is {error:.3f}, above {settings.target_mcse:g}, after the most draws allowed"
+            limit = f"above {settings.target_mcse:g}, after the most draws allowed"
+            reason = f"Monte Carlo error of the PIP is {error:.3f}, {limit}"
             before = constant["reason"].values[row]
             constant["reason"].values[row] = f"{before}; {reason}" if before else reason
     blocks["converged"].values[0] = full.fit.converged

@@ -1,4 +1,5 @@
-"""Expression panels of a locus as arrays: covariates projected out, genotypes standardised, donors matched."""
+"""Expression panels of a locus as arrays: covariates projected out, genotypes standardised, donors
+matched."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayestwas import names
-from bayestwas.engine.ld import FactorLD, GenotypeLD, LD, MatrixLD
+from bayestwas.engine.ld import LD, FactorLD, GenotypeLD, MatrixLD
 
 Floats = NDArray[np.float64]
 

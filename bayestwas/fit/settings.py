@@ -17,10 +17,12 @@ class Settings:
     expression_effects : most single effects on the expression of a gene.
     draws : draws of the weights of a gene to begin with; doubled until pip_mcse is small, up to `max_draws`.
     target_mcse : largest Monte Carlo standard error of a gene's PIP that is accepted without more draws.
-    feedback : let the GWAS reweigh the weights (full Bayes); False keeps the expression posterior (cut posterior).
+    feedback : let the GWAS reweigh the weights (full Bayes); False keeps the expression posterior (cut
+        posterior).
     learn : learn the priors over the blocks of the run, where there are at least `learn_blocks`.
     weight_rounds, trait_rounds : rounds of learning.
-    min_allele_count : a variant with fewer copies of its rarer allele among the donors of a panel is not used there.
+    min_allele_count : a variant with fewer copies of its rarer allele among the donors of a panel is not used
+        there.
     cut_draws : draws of the cut posterior, one fit of the block each.
     posterior_draws : draws of the gene effects kept in the result.
     level : of the credible gene sets.

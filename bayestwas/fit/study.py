@@ -1,6 +1,8 @@
-"""A study of many blocks: local, global, local. The priors are learned from sums over blocks, then every block is fitted.
+"""A study of many blocks: local, global, local. The priors are learned from sums over blocks, then every
+block is fitted.
 
-Where a run has fewer than `Settings.learn_blocks` blocks there is too little to learn from, and the documented defaults stand.
+Where a run has fewer than `Settings.learn_blocks` blocks there is too little to learn from, and the
+documented defaults stand.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Lost:
 
 
 class Mapper(Protocol):
-    """The parallel interface: anything with a lazy `map` that keeps order; `Lost` where there is no result."""
+    """The parallel interface: anything with a lazy `map` that keeps order; `Lost` where there is no
+    result."""
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
 
@@ -93,8 +96,9 @@ def fit_study(
 
     Returns
     -------
-    One result per block, in order. A block whose fit fails is returned with the status `failed` and the reason.
-    Root attributes `priors`, `weight_priors` (JSON) and `priors_source` say what every block was fitted under.
+    One result per block, in order. A block whose fit fails is returned with the status `failed` and the
+    reason. Root attributes `priors`, `weight_priors` (JSON) and `priors_source` say what every block was
+    fitted under.
     """
     settings, mapper = settings or Settings(), mapper or Serial()
     watch = progress or _silent

@@ -30,14 +30,16 @@ def fit_weights(
 
     Parameters
     ----------
-    locus : see docs/architecture.md; made by `harmonise_study(...).locus(block)` or `bayestwas.data.schema.locus`.
+    locus : see docs/architecture.md; made by `harmonise_study(...).locus(block)` or
+        `bayestwas.data.schema.locus`.
     priors : shared prior of the effects; None: the documented defaults.
 
     Returns
     -------
-    DataTree with, in `marginals`: weight_mean, weight_sd (gene, context, ancestry, variant; expression SD per SD of genotype),
-    pip (gene, variant; an eQTL in any study) and empty (gene, effect); in `constant_data`, what is needed to draw from the
-    posterior again. Genes that cannot be fitted are left out; `locus["genes"]` says why.
+    DataTree with, in `marginals`: weight_mean, weight_sd (gene, context, ancestry, variant; expression SD per
+    SD of genotype), pip (gene, variant; an eQTL in any study) and empty (gene, effect); in `constant_data`,
+    what is needed to draw from the posterior again. Genes that cannot be fitted are left out;
+    `locus["genes"]` says why.
     """
     settings, priors = settings or Settings(), priors or WeightPriors()
     contexts, ancestries = contexts_and_ancestries(locus)

@@ -80,7 +80,8 @@ class Processes:
     def _one_by_one(
         self, function: Callable[[Any], Any], hit: list[tuple[Any, Future[Any]]]
     ) -> Iterator[Any]:
-        """Results of the tasks under way when a process died: those that were not finished, again and alone."""
+        """Results of the tasks under way when a process died: those that were not finished, again and
+        alone."""
         self._start()
         for item, future in hit:
             if not isinstance(future.exception(), BrokenProcessPool):

@@ -113,7 +113,8 @@ def fit_blocks(
 
 
 def _homeless(harmonised: Harmonised, settings: Settings) -> list[xr.DataTree]:
-    """Requested genes that lie in no block have their row as well: a result with genes and without a block."""
+    """Requested genes that lie in no block have their row as well: a result with genes and without a
+    block."""
     genes = harmonised.genes[harmonised.genes["block"] == ""]
     if genes.empty:
         return []
@@ -129,7 +130,8 @@ def _homeless(harmonised: Harmonised, settings: Settings) -> list[xr.DataTree]:
 def _provenance(
     harmonised: Harmonised, settings: Settings, seed: int, blocks: list[xr.DataTree]
 ) -> dict[str, object]:
-    """Root attributes: what was read, with what the run was told, and the priors its blocks were fitted under."""
+    """Root attributes: what was read, with what the run was told, and the priors its blocks were fitted
+    under."""
     study = harmonised.study
     hashes = {path: str(entry["sha256"]) for path, entry in file_hashes(study).items()}
     told = provenance(seed, asdict(settings) | {"cis_window": study.cis_window}, hashes)

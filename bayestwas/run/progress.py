@@ -1,4 +1,5 @@
-"""How far a run has come, on stderr: bars on a terminal, plain lines elsewhere, nothing where nobody asked."""
+"""How far a run has come, on stderr: bars on a terminal, plain lines elsewhere, nothing where nobody
+asked."""
 
 from __future__ import annotations
 
