@@ -3,16 +3,18 @@
 Model, for studies s = 1..S over the same p variants (R_s correlation, n_s people):
 
     z_s | lambda_s ~ Normal(R_s lambda_s, R_s),    lambda_s = sqrt(n_s) sum_l c_{k(l), s} gamma_{l, s}
-    k(l) = k with prior odds pi_k against none, where effect l - 1 is there;    gamma_l | k, m ~ Normal(0, scale_km Omega_m)
+    k(l) = k with prior odds pi_k against none, where effect l - 1 is there
+    gamma_l | k, m ~ Normal(0, scale_km Omega_m)
 
-A candidate column c_k is a vector of p variant effects per study: a unit vector for a variant, a draw of expression weights
-for a gene. m runs over a mixture of prior covariances. The posterior is approximated by L independent single effects, each
-exact given the others (Wang et al. 2020, doi:10.1111/rssb.12388, for one study and unit vectors). The effects are
-interchangeable and the approximation keeps one labelling, so that dividing a candidate's prior by L would understate moderate
-signals up to L times. Instead effect l may exist only where effect l - 1 does, weighted by its probability, and each has the
-full odds: the independent inclusion of candidates, one labelling counted once. Where the LD reference has
-n_ref people, the score of a column is a noisy one: its variance is inflated by the Wishart sampling variance of
-R lambda_bar seen through the column,
+A candidate column c_k is a vector of p variant effects per study: a unit vector for a variant, a draw of
+expression weights for a gene. m runs over a mixture of prior covariances. The posterior is approximated by L
+independent single effects, each exact given the others (Wang et al. 2020, doi:10.1111/rssb.12388, for one
+study and unit vectors). The effects are interchangeable and the approximation keeps one labelling, so that
+dividing a candidate's prior by L would understate moderate signals up to L times. Instead effect l may exist
+only where effect l - 1 does, weighted by its probability, and each has the full odds: the independent
+inclusion of candidates, one labelling counted once. Where the LD reference has n_ref people, the score of a
+column is a noisy one: its variance is inflated by the Wishart sampling variance of R lambda_bar seen through
+the column,
 
     v_k = 1 + (q + (c_k' R lambda_bar)^2 / (c_k' R c_k)) / n_ref,    q = lambda_bar' R lambda_bar,
 
@@ -41,8 +43,8 @@ class Candidates:
     ----------
     units : how many unit vectors come first (p, or 0).
     columns : per study, (K - units, p) sparse rows, the further candidates; empty where there are none.
-    log_prior : (K, M) log prior odds of candidate k with covariance m against no effect (log_null = 0), or its log probability
-        where no effect can be empty (log_null = -inf).
+    log_prior : (K, M) log prior odds of candidate k with covariance m against no effect (log_null = 0), or
+        its log probability where no effect can be empty (log_null = -inf).
     scale : (K, M) factor on the covariance.
     covariances : (M, S, S) prior covariances of an effect over studies.
     log_null : 0 where effects may be empty, -inf where every effect is some candidate.
@@ -96,8 +98,10 @@ class SingleEffects:
     mean : (L, K, M, S) posterior mean of gamma given k and m.
     score, information : (L, K, S) and (L, K, S) or (Q, S, S): the Gaussian likelihood each effect saw.
     group : (K,) row of `information` of each candidate where the noise is correlated, else None.
-    lam, fitted : (L, S, p) lambda_bar and R lambda_bar of each effect: summed over effects, the z-scores the fit expects.
-    converged, sweeps : whether the largest change of alpha in a sweep fell under the tolerance, and after how many.
+    lam, fitted : (L, S, p) lambda_bar and R lambda_bar of each effect: summed over effects, the z-scores the
+        fit expects.
+    converged, sweeps : whether the changes of alpha and lambda in a sweep fell under the tolerance, and after
+        how many.
     """
 
     alpha: Floats
@@ -159,11 +163,13 @@ def fit_single_effects(
     ld : S operators over the same p variants; several studies may share one.
     candidates : the columns and their priors.
     effects : L, the largest number of effects that can be told apart.
-    noise : (S, S) noise covariance of the studies for one variant (residual variances, shared donors); None: identity.
-        Only with unit candidates, and only between studies that share their LD.
+    noise : (S, S) noise covariance of the studies for one variant (residual variances, shared donors); None:
+        identity. Only with unit candidates, and only between studies that share their LD.
     ld_noise : carry the sampling noise of the LD reference.
-    tolerance : converged once no alpha moves by more than this in a sweep; the update is damped by half from the middle of
-        the allowed sweeps on, which ends the oscillations that LD noise can cause.
+    tolerance : converged once no alpha moves by more than this in a sweep, and no lambda, summed over effects, by
+        more than a hundred times this (in z units: effects in LD go on trading long after both are certain). The
+        update is damped by half from the middle of the allowed sweeps on, which ends the oscillations that LD noise
+        can cause.
     max_sweeps : give up after this many sweeps; the result then says `converged=False`.
     support : entries of an effect's lambda that moved by less than this (in z units) since they were last
         multiplied by R stay where they were, so that `fit` is R `lam` and R is touched through few columns.
@@ -193,7 +199,7 @@ def fit_single_effects(
     while not converged and sweep < max_sweeps:
         sweep += 1
         damping = 0.5 if sweep > max_sweeps // 2 else 1.0
-        change = 0.0
+        change, before = 0.0, lam.sum(axis=0)
         for effect in range(effects):
             other_lam = lam.sum(axis=0) - lam[effect]
             other_fit = fit.sum(axis=0) - fit[effect]
@@ -221,7 +227,8 @@ def fit_single_effects(
                 index = np.flatnonzero((np.abs(step) > support) & (ld[s].variance > 0))
                 lam[effect, s, index] += step[index]
                 fit[effect, s] += ld[s].apply(index, step[index])
-        converged = change < tolerance
+        moved = float(np.abs(lam.sum(axis=0) - before).max(initial=0.0))
+        converged = change < tolerance and moved < 100 * tolerance
     group = None if likelihood.grouped is None else likelihood.grouped.group
     return SingleEffects(alpha, null, mean, score, seen, group, lam, fit, converged, sweep)
 
@@ -241,8 +248,8 @@ def _fitted(lam: Floats, ld: LD, support: float) -> Floats:
 def _gate(null: Floats, effect: int, log_null: float) -> float:
     """log of P(the effect before this one is there) / (effect + 1); 0 where no effect can be empty.
 
-    With candidates included independently, n effects are Poisson-like: each further effect has the odds of all candidates over
-    its rank, P(n) / P(n - 1) = sum pi / n.
+    With candidates included independently, n effects are Poisson-like: each further effect has the odds of
+    all candidates over its rank, P(n) / P(n - 1) = sum pi / n.
     """
     if not np.isfinite(log_null):
         return 0.0
@@ -261,7 +268,8 @@ def _normalise(log_posterior: Floats, log_null: float) -> tuple[Floats, float]:
 
 @dataclass(frozen=True)
 class _Grouped:
-    """Correlated noise: candidates that are present in the same studies share their information and posterior covariance."""
+    """Correlated noise: candidates that are present in the same studies share their information and posterior
+    covariance."""
 
     group: NDArray[np.intp]  # (K,)
     precision: Floats  # (Q, S, S) sqrt(n) V^-1 over the studies present: residual z -> score
@@ -304,7 +312,8 @@ class _Likelihood:
         if noise is not None and not diagonal:
             grouped = _group(present, root_n, noise, candidates)
         elif noise is not None:
-            # independent studies with residual variance v: z / sqrt(v) with n / v people is the same likelihood
+            # independent studies with residual variance v: z / sqrt(v) with n / v people is the same
+            # likelihood
             spread = np.sqrt(np.diag(noise))
             return cls(
                 np.where(present, z, 0.0),
@@ -321,7 +330,8 @@ class _Likelihood:
         )
 
     def see(self, other_lam: Floats, other_fit: Floats) -> tuple[Floats, Floats]:
-        """Score (S, K) and information (S, K) of every candidate; the information is unused where noise is correlated."""
+        """Score (S, K) and information (S, K) of every candidate; the information is unused where noise is
+        correlated."""
         rho = np.where(self.present, self.z - other_fit, 0.0)
         if self.grouped is not None:
             out = np.empty_like(rho)
@@ -363,7 +373,8 @@ class _Likelihood:
 def covariance_root(omega: Floats) -> Floats:
     """L with L L' = omega, for any positive semidefinite omega (perfect correlation included).
 
-    Eigenvalues within rounding of zero are zero: their square roots would act as a prior variance of their own.
+    Eigenvalues within rounding of zero are zero: their square roots would act as a prior variance of their
+    own.
     """
     value, vector = np.linalg.eigh(omega)
     return vector * np.sqrt(np.where(value > 1e-14 * value[-1], value, 0.0))
@@ -373,8 +384,8 @@ def diagonal_terms(u: Floats, information: Floats, scale: Floats, root: Floats) 
     """log Bayes factor and posterior mean for K candidates at once, noise independent between studies.
 
     With prior covariance s Omega = s L L' and B = I + s L' diag(tau) L:
-    log BF = s/2 |B^(-1/2) L'u|^2 - 1/2 log|B|, mean = s L B^-1 L'u. B is factorised for all K together, entry by entry:
-    S is small and K is large.
+    log BF = s/2 |B^(-1/2) L'u|^2 - 1/2 log|B|, mean = s L B^-1 L'u. B is factorised for all K together, entry
+    by entry: S is small and K is large.
 
     Parameters
     ----------
@@ -404,7 +415,8 @@ def diagonal_covariance(information: Floats, scale: Floats, root: Floats) -> Flo
 def _solve_half(
     u: Floats, information: Floats, scale: Floats, root: Floats
 ) -> tuple[Floats, list[list[Floats]]]:
-    """y = G^-1 L'u and G, with G G' = B, for all K candidates: Cholesky and forward substitution written out over S."""
+    """y = G^-1 L'u and G, with G G' = B, for all K candidates: Cholesky and forward substitution written out
+    over S."""
     studies = len(u)
     y = root.T @ u
     factor: list[list[Floats]] = []
@@ -453,7 +465,8 @@ def _group(present: NDArray[np.bool_], root_n: Floats, noise: Floats, candidates
 def from_score(
     score: Floats, present: NDArray[np.bool_], n: Floats, candidates: Candidates, noise: Floats
 ) -> SingleEffects:
-    """The posterior over unit candidates again, from the stored score (L, K, S) of each effect and exact LD."""
+    """The posterior over unit candidates again, from the stored score (L, K, S) of each effect and exact
+    LD."""
     zero = np.where(present, 0.0, np.nan)
     ld = [_Presence(row) for row in present]
     likelihood = _Likelihood.build(zero, n, ld, candidates, noise, ld_noise=False)
@@ -496,7 +509,8 @@ class _Presence:
 def component_posterior(
     fit: SingleEffects, candidates: Candidates, effect: int, candidate: int, component: int
 ) -> tuple[Floats, Floats]:
-    """Mean (S,) and covariance (S, S) of gamma given that `effect` is `candidate` with covariance `component`."""
+    """Mean (S,) and covariance (S, S) of gamma given that `effect` is `candidate` with covariance
+    `component`."""
     mean = fit.mean[effect, candidate, component]
     information = (
         np.diag(fit.information[effect, candidate])
@@ -513,8 +527,9 @@ def elbo(
 ) -> float:
     """Evidence lower bound of a fit with independent noise between studies, up to a constant of the data.
 
-    sum_s E[lambda_s' z_s - lambda_s' R_s lambda_s / 2] / v_s - KL(posterior || prior), the likelihood tempered by v_s, the
-    common `inflation` (S,) of the noise: fits of the same data from different starts are compared with it.
+    sum_s E[lambda_s' z_s - lambda_s' R_s lambda_s / 2] / v_s - KL(posterior || prior), the likelihood
+    tempered by v_s, the common `inflation` (S,) of the noise: fits of the same data from different starts are
+    compared with it.
     """
     present = presence(z, ld)
     candidates = candidates.restrict(present)
