@@ -55,7 +55,7 @@ class MatrixLD:
         usable = np.isfinite(np.diag(correlation)) & (np.diag(correlation) > 0)
         if not usable.all():
             correlation = np.where(np.outer(usable, usable), correlation, 0.0)
-        self.correlation = correlation
+        self.correlation: Floats = correlation
         self.variance = usable.astype(np.float64)
         self.n_ref = float(n_ref)
 
@@ -67,9 +67,7 @@ class MatrixLD:
 
     def apply(self, index: Index, values: Floats) -> Floats:
         if 4 * len(index) > len(self.variance):  # reading all of R is faster than copying a quarter of it
-            dense = np.zeros(len(self.variance))
-            dense[index] = values
-            return dense @ self.correlation
+            return np.bincount(index, values, minlength=len(self.variance)) @ self.correlation
         return values @ self.correlation[index]  # rows are contiguous, and R is symmetric
 
 
@@ -198,7 +196,7 @@ class GenotypeLD:
         for start in range(0, self._one.shape[1], words):
             part = slice(start, start + words)
             people = min(self._n - 64 * start, 64 * words)
-            x = _unpack(self._one[index, part], people).astype(dtype)
+            x: Floats = _unpack(self._one[index, part], people).astype(dtype)
             x += _unpack(self._two[index, part], people)
             if self._seen is not None:
                 seen = _unpack(self._seen[index, part], people).astype(bool)

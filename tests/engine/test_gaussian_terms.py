@@ -89,8 +89,8 @@ def test_ill_conditioned_against_high_precision(
 ) -> None:
     """Perfect correlation, scales from 1e-12 to 1e4, information to 1e8: B has condition up to 1e13.
 
-    Worst seen is 4e-10 relative to the size of the answer, where a correlation below 1 leaves a small
-    eigenvalue that is only known to 1e-16; 1e-8 leaves room.
+    A correlation of 1 - 1e-6 leaves an eigenvalue of 1e-6, known to 1e-10 of itself, and B loses two more
+    digits where it is largest: worst seen 3e-8 relative. Perfect correlation itself is good to 1e-14.
     """
     rng = np.random.default_rng(seed)
     scale, omega = 10**log_scale, compound(rho, studies)
@@ -105,7 +105,7 @@ def test_ill_conditioned_against_high_precision(
         abs(log_bf[0] - expected[0]) <= 1e-8 * abs(expected[0]) + 1e-12
     )  # a small one is a difference of logs
     for value, exact in zip((mean[0], covariance), expected[1:], strict=True):
-        assert np.abs(value - exact).max() <= 1e-8 * np.abs(exact).max()
+        assert np.abs(value - exact).max() <= 1e-6 * np.abs(exact).max()
 
 
 def test_the_root_of_a_singular_covariance_has_its_rank() -> None:

@@ -158,3 +158,28 @@ def test_the_three_agree() -> None:
     expected = GenotypeLD(dosage).apply(index, values)
     np.testing.assert_allclose(FactorLD(centred.T).apply(index, values), expected, atol=ROUNDING)
     np.testing.assert_allclose(MatrixLD(dense(dosage)).apply(index, values), expected, atol=ROUNDING)
+
+
+def test_many_columns_at_once() -> None:
+    """Beyond a few new columns R is applied through the genotypes, in single precision: 1e-6 of the sum of
+    what is added.
+    """
+    rng = np.random.default_rng(8)
+    dosage = dosages(rng, 3 * module.FEW, 333, 0.05)
+    index, values = np.arange(2 * module.FEW), rng.standard_normal(2 * module.FEW)
+    expected = dense(dosage)[:, index] @ values
+    operator = GenotypeLD(dosage)
+    np.testing.assert_allclose(operator.apply(index, values), expected, atol=1e-6 * np.abs(values).sum())
+    operator.columns(index)  # now they are kept, and the product is in double precision
+    np.testing.assert_allclose(operator.apply(index, values), expected, atol=ROUNDING * len(index))
+
+
+def test_a_matrix_reads_its_rows_or_all_of_it() -> None:
+    """Few columns and many take different routes to the same product."""
+    rng = np.random.default_rng(9)
+    matrix = np.corrcoef(rng.standard_normal((40, 60)))
+    for size in (1, 9, 11, 40):
+        index, values = rng.choice(40, size, replace=False), rng.standard_normal(size)
+        np.testing.assert_allclose(
+            MatrixLD(matrix).apply(index, values), matrix[:, index] @ values, atol=ROUNDING
+        )
