@@ -83,7 +83,7 @@ class GeneTraitPosterior:
     effect, effect_covariance : (T, A) and (T, A, A) given inclusion, over draws and effects.
     positive, positive_mean : (T, A) and (T,) probability that the effect, or its mean over ancestries, is positive.
     pip_direct : (p,). alpha_direct : (L, p). null : (L,).
-    gene_square, direct_square : sums of alpha * gamma' Omega^-1 gamma / A, for learning the effect variances.
+    gene_square, direct_square : sums of alpha * E[gamma_a^2], mean of the ancestries, for learning the effect variances.
     fit, candidates : the kernel's own result, and what it chose from.
     """
 
@@ -174,7 +174,13 @@ def fit_gene_trait(
     ancestries = len(z)
     usable = presence(z, ld).any(axis=0)
     candidates, owner = build_candidates(z.shape[1], usable, targets, priors, effects, ancestries)
-    options = {"effects": effects, "ld_noise": ld_noise, "tolerance": tolerance, "max_sweeps": max_sweeps, "support": SUPPORT}
+    options = {
+        "effects": effects,
+        "ld_noise": ld_noise,
+        "tolerance": tolerance,
+        "max_sweeps": max_sweeps,
+        "support": SUPPORT,
+    }
     if direct_start is None:
         direct_start = fit_direct(z, n, ld, priors, effects=effects, ld_noise=ld_noise).lam
     fits = [
@@ -274,17 +280,14 @@ def _effects(
     second = np.zeros((t_total, ancestries**2))
     for component, part in enumerate((slice(0, p), slice(p, k))):
         root = covariance_root(candidates.covariances[component])
-        inverse = np.linalg.pinv(candidates.covariances[component])
         for effect in range(effects):
             weight = fit.alpha[effect, part, component] + (floor if component else 0.0)
             index = np.flatnonzero(weight > 1e-250)
             mean = fit.mean[effect, part, component][index]
             scale = candidates.scale[part, component][index]
             covariance = diagonal_covariance(fit.information[effect, part][index].T, scale, root)
-            inner = np.einsum("ks,st,kt->k", mean, inverse, mean) + np.einsum(
-                "kst,ts->k", covariance, inverse
-            )
-            squares[component] += float(weight[index] @ inner) / ancestries
+            square = (mean**2).mean(axis=1) + np.einsum("kss->k", covariance) / ancestries
+            squares[component] += float(weight[index] @ square)
             if component == 1:
                 sd = np.sqrt(np.maximum(np.einsum("kss->ks", covariance), 1e-300))
                 sd_mean = np.sqrt(np.maximum(covariance.mean(axis=(1, 2)), 1e-300))
