@@ -331,7 +331,7 @@ def test_inputs_are_left_alone(locus: Callable[..., Any]) -> None:
 
 
 def test_genotypes_and_their_matrix_give_the_same_fit() -> None:
-    """LD counted from genotypes on demand against the same LD as a matrix: sums of integers against floats."""
+    """LD counted from genotypes on demand against the same LD as a matrix: rounding."""
     rng = np.random.default_rng(17)
     dosage = (rng.random((2, 30, 90)) < 0.3).sum(axis=0).astype(np.int8)
     dosage[5:] = np.where(rng.random((25, 90)) < 0.7, dosage[:-5], dosage[5:])
