@@ -51,11 +51,11 @@ class MatrixLD:
     """LD given as a (p, p) correlation matrix; rows of NaN or zero are absent variants."""
 
     def __init__(self, correlation: NDArray[np.floating], n_ref: float = np.inf) -> None:
-        correlation = np.asarray(correlation, dtype=np.float64)
-        usable = np.isfinite(np.diag(correlation)) & (np.diag(correlation) > 0)
+        matrix: Floats = np.asarray(correlation, dtype=np.float64)
+        usable = np.isfinite(np.diag(matrix)) & (np.diag(matrix) > 0)
         if not usable.all():
-            correlation = np.where(np.outer(usable, usable), correlation, 0.0)
-        self.correlation: Floats = correlation
+            matrix = np.where(np.outer(usable, usable), matrix, 0.0)
+        self.correlation = matrix
         self.variance = usable.astype(np.float64)
         self.n_ref = float(n_ref)
 

@@ -166,10 +166,10 @@ def fit_single_effects(
     noise : (S, S) noise covariance of the studies for one variant (residual variances, shared donors); None:
         identity. Only with unit candidates, and only between studies that share their LD.
     ld_noise : carry the sampling noise of the LD reference.
-    tolerance : converged once no alpha moves by more than this in a sweep, and no lambda, summed over effects, by
-        more than a hundred times this (in z units: effects in LD go on trading long after both are certain). The
-        update is damped by half from the middle of the allowed sweeps on, which ends the oscillations that LD noise
-        can cause.
+    tolerance : converged once no alpha moves by more than this in a sweep, and no lambda, summed over
+        effects, by more than a hundred times this (in z units: effects in LD go on trading long after both
+        are certain). The update is damped by half from the middle of the allowed sweeps on, which ends the
+        oscillations that LD noise can cause.
     max_sweeps : give up after this many sweeps; the result then says `converged=False`.
     support : entries of an effect's lambda that moved by less than this (in z units) since they were last
         multiplied by R stay where they were, so that `fit` is R `lam` and R is touched through few columns.
@@ -236,7 +236,7 @@ def fit_single_effects(
 def _nearer(new: Floats, lam: Floats, effect: int, support: float) -> bool:
     """Whether the effect before this one is the better start: fewer entries to change."""
     own, before = (np.count_nonzero(np.abs(new - lam[i]) > support) for i in (effect, effect - 1))
-    return before < own
+    return bool(before < own)
 
 
 def _fitted(lam: Floats, ld: LD, support: float) -> Floats:
@@ -344,10 +344,10 @@ class _Likelihood:
         information = self.variance * self.root_n[:, None] ** 2
         for s, inverse in enumerate(self.inverse_ref):
             if inverse > 0:
-                q = float(other_lam[s] @ other_fit[s])
+                power = float(other_lam[s] @ other_fit[s])
                 seen = self.candidates.project(s, np.where(self.present[s], other_fit[s], 0.0))
                 share = seen**2 / np.where(self.variance[s] > 0, self.variance[s], 1.0)
-                inflation = 1 + inverse * (q + share)
+                inflation = 1 + inverse * (power + share)
                 u[s] /= inflation
                 information[s] /= inflation
         return u, information
@@ -471,12 +471,16 @@ def from_score(
     ld = [_Presence(row) for row in present]
     likelihood = _Likelihood.build(zero, n, ld, candidates, noise, ld_noise=False)
     information = likelihood.variance * likelihood.root_n[:, None] ** 2
-    parts, nulls, means = [], [], []
+    parts: list[Floats] = []
+    nulls: list[float] = []
+    means: list[Floats] = []
     for effect, u in enumerate(score):
         log_bf, mean = likelihood.terms(np.ascontiguousarray(u.T), information)
         gate = _gate(np.array(nulls), effect, candidates.log_null)
         alpha, null = _normalise(log_bf + candidates.log_prior + gate, candidates.log_null)
-        parts.append(alpha), nulls.append(null), means.append(mean)
+        parts.append(alpha)
+        nulls.append(null)
+        means.append(mean)
     seen = (
         np.broadcast_to(information.T, score.shape)
         if likelihood.grouped is None

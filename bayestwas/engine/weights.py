@@ -149,7 +149,7 @@ def fit_expression(
     present = presence(expression.z, expression.ld) & (expression.n > 0)[:, None]
     z = np.where(present, expression.z, np.nan)
     candidates = weight_candidates(
-        expression.distance, present.any(axis=0), expression.contexts, expression.ancestries, priors
+        expression.distance, np.logical_or.reduce(present), expression.contexts, expression.ancestries, priors
     )
     noise = _definite(expression.correlation)
     start = None
@@ -193,7 +193,8 @@ def sums(posterior: WeightPosterior, distance: Floats, contexts: int, priors: We
     bins = distance_bin(distance)
     usable = posterior.present.any(axis=0)
     count = np.bincount(bins[usable], minlength=len(priors.density)).astype(np.float64)
-    mass = np.bincount(bins, alpha.sum(axis=(0, 2)), minlength=len(priors.density))
+    weight = alpha.sum(axis=(0, 2))
+    mass = np.bincount(bins, weight, minlength=len(priors.density)).astype(np.float64)
     expected = float((count * priors.density).sum())
     return WeightSums(
         1.0, float(alpha.sum()), by_component.sum(axis=0), float(by_component[0].sum()),

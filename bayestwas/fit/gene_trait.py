@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -116,7 +117,7 @@ def prepare(
     if settings.feedback and len(ancestries):
         direct = engine.fit_direct(z, n, ld, priors, effects=settings.trait_effects)
         tilt = inclusion(direct.alpha.sum(axis=2)) + TILT_FLOOR
-    marginals = weights[names.MARGINALS]
+    marginals, measures = weights[names.MARGINALS].dataset, weights[names.CONSTANT].dataset
     everyone = [str(a) for a in marginals[names.ANCESTRY].values]
     contexts = [str(c) for c in marginals[names.CONTEXT].values]
     panels = read_panels(locus, settings.min_allele_count)
@@ -135,9 +136,7 @@ def prepare(
             tilt=None if tilt is None else tilt[index],
         )
         drawn = replace(drawn, columns=_spread(drawn.columns, index, size))
-        measured = (
-            weights[names.CONSTANT]["n"].sel({names.GENE: gene}).values.reshape(len(contexts), len(everyone))
-        )
+        measured = measures["n"].sel({names.GENE: gene}).values.reshape(len(contexts), len(everyone))
         mean, sd = heritability(drawn, [operators[a] for _ in contexts for a in everyone])
         share = measured / np.maximum(measured.sum(axis=1, keepdims=True), 1.0)
         genes.append(
@@ -198,19 +197,20 @@ def fit_block(
     seed: int = 1,
 ) -> GeneTraitPosterior:
     """The trait model of one block, with either source of uncertainty switched off where asked."""
-    options = {"effects": settings.trait_effects, "ld_noise": ld_noise}
-    direct = engine.fit_direct(prepared.z, prepared.n, prepared.ld, priors, **options).lam
-    options["direct_start"] = direct
+    data, effects = (prepared.z, prepared.n, prepared.ld), settings.trait_effects
+    direct = engine.fit_direct(*data, priors, effects=effects, ld_noise=ld_noise).lam
+    fit = partial(
+        engine.fit_gene_trait,
+        *data,
+        priors=priors,
+        effects=effects,
+        ld_noise=ld_noise,
+        direct_start=direct,
+    )
     if settings.feedback or plug_in:
-        columns = targets(prepared, plug_in)
-        return engine.fit_gene_trait(prepared.z, prepared.n, prepared.ld, columns, priors, **options)
-    fits = [
-        engine.fit_gene_trait(
-            prepared.z, prepared.n, prepared.ld, targets(prepared, only=d), priors, **options
-        )
-        for d in range(min(settings.cut_draws, settings.draws))
-    ]
-    return engine.average(fits)
+        return fit(targets(prepared, plug_in))
+    drawn = range(min(settings.cut_draws, settings.draws))
+    return engine.average([fit(targets(prepared, only=d)) for d in drawn])
 
 
 def describe(
@@ -395,7 +395,7 @@ def _constants(
         lead = np.array([int(np.argmax(strongest))])
         for a, one in enumerate(prepared.ld):
             constant["r2_lead"].values[a] = np.where(one.variance > 0, one.columns(lead)[:, 0] ** 2, np.nan)
-    position, tss = locus["position"].values, constant["tss"].values
+    position, tss = locus.dataset["position"].values, constant["tss"].values
     window = float(locus.attrs.get("cis_window", 500_000))
     constant["n_variants"].values[:] = (np.abs(position[None] - tss[:, None]) <= window).sum(axis=1)
     marginals = fills[names.MARGINALS]

@@ -36,7 +36,7 @@ def contexts_and_ancestries(locus: xr.DataTree) -> tuple[list[str], list[str]]:
     """Contexts in the order of the locus; ancestries of the GWAS first, then those with expression only."""
     groups = locus[names.EXPRESSION].children if names.EXPRESSION in locus.children else {}
     contexts = list(groups)
-    ancestries = [str(a) for a in locus[names.GWAS][names.ANCESTRY].values]
+    ancestries = [str(a) for a in locus[names.GWAS].dataset[names.ANCESTRY].values]
     for context in contexts:
         ancestries += [a for a in groups[context].children if a not in ancestries]
     return contexts, ancestries
@@ -113,11 +113,11 @@ def gwas_arrays(locus: xr.DataTree) -> tuple[list[str], Floats, Floats, list[LD]
     ancestries = [str(a) for a in data[names.ANCESTRY].values]
     z = data["z"].values.astype(np.float64)
     n = np.array([np.nanmedian(row) if np.isfinite(row).any() else 0.0 for row in data["n"].values])
-    return ancestries, z, n, [_ld(locus[f"{names.LD}/{ancestry}"]) for ancestry in ancestries]
+    return ancestries, z, n, [_ld(locus[f"{names.LD}/{ancestry}"].dataset) for ancestry in ancestries]
 
 
-def _ld(node: xr.DataTree) -> LD:
-    n_ref = float(node.attrs["n_ref"])
-    if "correlation" in node:
-        return MatrixLD(node["correlation"].values, n_ref)
-    return GenotypeLD(node["dosage"].transpose(names.VARIANT, ...).values, n_ref)
+def _ld(data: xr.Dataset) -> LD:
+    n_ref = float(data.attrs["n_ref"])
+    if "correlation" in data:
+        return MatrixLD(data["correlation"].values, n_ref)
+    return GenotypeLD(data["dosage"].transpose(names.VARIANT, ...).values, n_ref)

@@ -105,24 +105,24 @@ def fit_study(
     learn = settings.learn and len(sources) >= settings.learn_blocks
     weight_priors, trait_priors = WeightPriors(), gene_trait.DEFAULT_PRIORS
     for number in range(settings.weight_rounds if learn else 0):
-        task = partial(_weight_sums, priors=weight_priors, settings=settings)
+        learn_weights = partial(_weight_sums, priors=weight_priors, settings=settings)
         label = f"Learning expression priors, round {number + 1}"
-        total = weights.total_sums(_kept(watch(label, mapper.map(task, sources), len(sources))))
+        total = weights.total_sums(_kept(watch(label, mapper.map(learn_weights, sources), len(sources))))
         weight_priors = weights.learn(total, weight_priors)
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
         folder = Path(scratch)
-        task = partial(_prepare, folder=folder, priors=weight_priors, settings=settings, seed=seed)
+        draw = partial(_prepare, folder=folder, priors=weight_priors, settings=settings, seed=seed)
         items = list(enumerate(sources))
-        ready = list(watch("Expression weights", mapper.map(task, items), len(items)))
+        ready = list(watch("Expression weights", mapper.map(draw, items), len(items)))
         for number in range(settings.trait_rounds if learn else 0):
-            task = partial(_trait_sums, folder=folder, priors=trait_priors, settings=settings)
+            learn_trait = partial(_trait_sums, folder=folder, priors=trait_priors, settings=settings)
             label = f"Learning gene and variant priors, round {number + 1}"
             fitted = [i for i, fine in enumerate(ready) if fine is True]
-            found = sum(_kept(watch(label, mapper.map(task, fitted), len(fitted))), start=TraitSums())
+            found = sum(_kept(watch(label, mapper.map(learn_trait, fitted), len(fitted))), start=TraitSums())
             trait_priors = gene_trait.learn(found)
         priors = Priors(weight_priors, trait_priors, learn)
-        task = partial(_finish, folder=folder, priors=priors, settings=settings, seed=seed)
-        done = list(watch("Genes and variants", mapper.map(task, items), len(items)))
+        finish = partial(_finish, folder=folder, priors=priors, settings=settings, seed=seed)
+        done = list(watch("Genes and variants", mapper.map(finish, items), len(items)))
     results = [
         _failed(source, one.reason, settings) if isinstance(one, Lost) else one
         for source, one in zip(sources, done, strict=True)

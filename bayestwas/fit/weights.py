@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -113,7 +114,7 @@ def gene_posterior(
     present = data["present"].values[:, index]
     candidates = engine.weight_candidates(
         _distance(locus, gene)[index],
-        present.any(axis=0),
+        np.logical_or.reduce(present),
         marginals.sizes[names.CONTEXT],
         marginals.sizes[names.ANCESTRY],
         priors,
@@ -126,10 +127,9 @@ def gene_posterior(
 
 def stored_priors(weights: xr.DataTree) -> WeightPriors:
     """The priors a weights tree was fitted under."""
-    stored = json.loads(weights.attrs["priors"])
-    return WeightPriors(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    )
+    stored: dict[str, Any] = json.loads(weights.attrs["priors"])
+    stored |= {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
+    return WeightPriors(**stored)
 
 
 def weight_sums(locus: xr.DataTree, priors: WeightPriors, settings: Settings) -> WeightSums:
@@ -147,7 +147,7 @@ def weight_sums(locus: xr.DataTree, priors: WeightPriors, settings: Settings) ->
 
 def fittable_genes(locus: xr.DataTree) -> list[str]:
     """Genes whose status allows a fit."""
-    genes = locus[names.GENES]
+    genes = locus[names.GENES].dataset
     keep = np.isin(genes["status"].values.astype(str), [names.OK, names.WARNING])
     return [str(gene) for gene in genes[names.GENE].values[keep]]
 
@@ -201,5 +201,5 @@ def _shared(first: Panel, second: Panel, row: Floats, other: Floats) -> tuple[fl
 
 
 def _distance(locus: xr.DataTree, gene: str) -> Floats:
-    tss = float(locus[names.GENES]["tss"].sel({names.GENE: gene}).item())
-    return locus["position"].values.astype(np.float64) - tss
+    tss = float(locus[names.GENES].dataset["tss"].sel({names.GENE: gene}).item())
+    return locus.dataset["position"].values.astype(np.float64) - tss

@@ -164,7 +164,7 @@ def _write(
 
 
 def _name(block: xr.DataTree) -> str:
-    return str(block[names.BLOCKS][names.BLOCK].values[0])
+    return str(block[names.BLOCKS].dataset[names.BLOCK].values[0])
 
 
 def _draw(item: tuple[str, xr.DataTree], folder: Path) -> str:
