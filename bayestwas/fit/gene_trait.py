@@ -425,5 +425,9 @@ def _missing_where_skipped(data: xr.Dataset, at: NDArray[np.intp]) -> xr.Dataset
     for row in set(range(len(status))) - {int(i) for i in at}:
         if status[row] in (names.OK, names.WARNING):
             status[row] = names.SKIPPED
-            reason[row] = reason[row] or "no expression that varies, in any context"
+            reason[row] = reason[row] or (
+                "no variant in its cis-window"
+                if data["n_variants"].values[row] == 0
+                else "no expression that varies, in any context"
+            )
     return data

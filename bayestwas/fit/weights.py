@@ -15,7 +15,6 @@ from bayestwas.engine import weights as engine
 from bayestwas.engine.ld import FactorLD
 from bayestwas.engine.single_effects import from_score
 from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors, WeightSums
-from bayestwas.errors import InputError
 from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
 from bayestwas.fit.settings import Settings
 
@@ -45,7 +44,7 @@ def fit_weights(
     settings, priors = settings or Settings(), priors or WeightPriors()
     contexts, ancestries = contexts_and_ancestries(locus)
     panels = read_panels(locus, settings.min_allele_count)
-    genes = [gene for gene in fittable_genes(locus) if any(gene in panel.genes for panel in panels.values())]
+    genes = fittable_genes(locus, panels)
     p, s = locus.sizes[names.VARIANT], len(contexts) * len(ancestries)
     g, effects = len(genes), settings.expression_effects
     score = np.zeros((g, effects, p, s), dtype=np.float32)
@@ -137,19 +136,29 @@ def weight_sums(locus: xr.DataTree, priors: WeightPriors, settings: Settings) ->
     contexts, ancestries = contexts_and_ancestries(locus)
     panels = read_panels(locus, settings.min_allele_count)
     parts = []
-    for gene in fittable_genes(locus):
-        if any(gene in panel.genes for panel in panels.values()):
-            _, expression = gene_expression(locus, gene, panels, contexts, ancestries)
-            fitted = engine.fit_expression(expression, priors, effects=settings.expression_effects, rounds=1)
-            parts.append(engine.sums(fitted, expression.distance, len(contexts), priors))
+    for gene in fittable_genes(locus, panels):
+        _, expression = gene_expression(locus, gene, panels, contexts, ancestries)
+        fitted = engine.fit_expression(expression, priors, effects=settings.expression_effects, rounds=1)
+        parts.append(engine.sums(fitted, expression.distance, len(contexts), priors))
     return engine.total_sums(parts)
 
 
-def fittable_genes(locus: xr.DataTree) -> list[str]:
-    """Genes whose status allows a fit."""
+def fittable_genes(locus: xr.DataTree, panels: dict[tuple[str, str], Panel]) -> list[str]:
+    """Genes whose status allows a fit, with expression that varies somewhere and variants in the cis-window."""
     genes = locus[names.GENES].dataset
     keep = np.isin(genes["status"].values.astype(str), [names.OK, names.WARNING])
-    return [str(gene) for gene in genes[names.GENE].values[keep]]
+    measured = {gene for panel in panels.values() for gene in panel.genes}
+    return [
+        str(gene)
+        for gene in genes[names.GENE].values[keep]
+        if gene in measured and len(cis_window(locus, str(gene)))
+    ]
+
+
+def cis_window(locus: xr.DataTree, gene: str) -> NDArray[np.intp]:
+    """Positions along `variant` of the variants within the window around the TSS of a gene."""
+    window = float(locus.attrs.get("cis_window", DEFAULT_WINDOW))
+    return np.flatnonzero(np.abs(_distance(locus, gene)) <= window)
 
 
 def gene_expression(
@@ -160,14 +169,7 @@ def gene_expression(
     ancestries: list[str],
 ) -> tuple[NDArray[np.intp], Expression]:
     """The variants of the cis-window and the summary of one gene over all contexts and ancestries."""
-    distance = _distance(locus, gene)
-    index = np.flatnonzero(np.abs(distance) <= float(locus.attrs.get("cis_window", DEFAULT_WINDOW)))
-    if len(index) == 0:
-        raise InputError(
-            f"gene {gene} has no variant in its cis-window",
-            "A gene is fitted from the variants around its transcription start site",
-            "Give genotypes that cover the gene, or leave it out",
-        )
+    index, distance = cis_window(locus, gene), _distance(locus, gene)
     studies = [(context, ancestry) for context in contexts for ancestry in ancestries]
     z, n, factors = np.full((len(studies), len(index)), np.nan), np.zeros(len(studies)), []
     rows: dict[int, Floats] = {}
