@@ -1,12 +1,13 @@
 """From the posterior of expression weights to weighted candidate columns.
 
-The posterior of a gene's weights is a product of single effects: each picks a variant (or none) and a Gaussian effect over the
-studies. A draw picks for all of them at once. Draws are quasi-random (scrambled Sobol points through the inverse cumulative
-distributions), so they are stratified over variants and over effect sizes; and the variants are proposed half from the
-posterior and half from the posterior tilted towards the variants that the GWAS supports, with importance weights that undo the
-tilt. The weighted average of any Bayes factor over the draws is then an unbiased estimate of its average over the posterior,
-and the draws that matter for the trait are there even where the panel is small. Several independent scrambles give the Monte
-Carlo error.
+The posterior of a gene's weights is a product of single effects: each picks a variant (or none) and a
+Gaussian effect over the studies. A draw picks for all of them at once. Draws are quasi-random (scrambled
+Sobol points through the inverse cumulative distributions), so they are stratified over variants and over
+effect sizes; and the variants are proposed half from the posterior and half from the posterior tilted
+towards the variants that the GWAS supports, with importance weights that undo the tilt. The weighted
+average of any Bayes factor over the draws is then an unbiased estimate of its average over the posterior,
+and the draws that matter for the trait are there even where the panel is small. Several independent
+scrambles give the Monte Carlo error.
 """
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ def mean_weights(fit: SingleEffects, keep: float = 1e-6) -> tuple[sparse.csr_arr
 
 
 def heritability(draws: WeightDraws, ld: Sequence[LD]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation (S,) over the draws of w'Rw, the share of expression variance the cis-window explains."""
+    """Mean and standard deviation (S,) over the draws of w'Rw, the share of expression variance the cis-
+    window explains.
+    """
     weight = np.exp(draws.log_weight)
     h2 = np.array([quadratic_forms(columns, one) for columns, one in zip(draws.columns, ld, strict=True)])
     mean = h2 @ weight
@@ -119,7 +122,9 @@ def _sobol(count: int, dims: int, rng: np.random.Generator) -> Floats:
 def _pick(
     fit: SingleEffects, effect: int, point: Floats, tilt: Floats | None
 ) -> tuple[NDArray[np.intp], Floats]:
-    """Outcome of one single effect per draw (variant * M + component, or -1 for empty) and its log importance ratio."""
+    """Outcome of one single effect per draw (variant * M + component, or -1 for empty) and its log
+    importance ratio.
+    """
     alpha = fit.alpha[effect]
     target = np.concatenate([[fit.null[effect]], alpha.ravel()])
     proposal = target
@@ -145,7 +150,8 @@ def _effects(
         mean, covariance = component_posterior(fit, candidates, effect, variant, component)
         spread, vector = np.linalg.eigh(covariance)
         mine = pick == outcome
-        # noise that turns with the sign of the effect: swapping the alleles of a variant then changes signs only
+        # noise that turns with the sign of the effect: swapping the alleles of a variant then changes signs
+        # only
         turn = 1.0 if mean[np.argmax(np.abs(mean))] >= 0 else -1.0
         value[mine] = mean + turn * normal[mine] @ (vector * np.sqrt(np.maximum(spread, 0.0))).T
     return value

@@ -1,7 +1,9 @@
-"""Genes and variants compete for the trait: candidates of one block -> probabilities of genes, contexts and variants.
+"""Genes and variants compete for the trait: candidates of one block -> probabilities of genes, contexts and
+variants.
 
-Every (gene, context) enters the kernel through its weighted draws, which share its prior mass; every variant enters as a direct
-effect. Averaging Bayes factors over the draws is the marginal likelihood over the weights, so the GWAS reweights the draws.
+Every (gene, context) enters the kernel through its weighted draws, which share its prior mass; every
+variant enters as a direct effect. Averaging Bayes factors over the draws is the marginal likelihood over
+the weights, so the GWAS reweights the draws.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from bayestwas.engine.single_effects import (
     presence,
 )
 
-
-# Genes and variants that predict alike differ by little: finer than the kernel's default (docs/benchmarks.md).
+# Genes and variants that predict alike differ by little: finer than the kernel's default
+# (docs/benchmarks.md).
 SUPPORT = 1e-6
 
 
@@ -81,9 +83,11 @@ class GeneTraitPosterior:
     pip, mcse : (T,) per gene-context, and its Monte Carlo error.
     gene_alpha, gene_pip, gene_mcse : (L, G), (G,), (G,) the same for genes, any context.
     effect, effect_covariance : (T, A) and (T, A, A) given inclusion, over draws and effects.
-    positive, positive_mean : (T, A) and (T,) probability that the effect, or its mean over ancestries, is positive.
+    positive, positive_mean : (T, A) and (T,) probability that the effect, or its mean over ancestries,
+        is positive.
     pip_direct : (p,). alpha_direct : (L, p). null : (L,).
-    gene_square, direct_square : sums of alpha * E[gamma_a^2], mean of the ancestries, for learning the effect variances.
+    gene_square, direct_square : sums of alpha * E[gamma_a^2], mean of the ancestries, for learning the
+        effect variances.
     fit, candidates : the kernel's own result, and what it chose from.
     """
 
@@ -161,31 +165,29 @@ def fit_gene_trait(
 ) -> GeneTraitPosterior:
     """Fit one block from two starts and keep the better.
 
-    A gene whose draws reach several association signals can explain them with one effect, and a fit that begins with it never
-    tries several direct effects instead; a fit that begins with direct effects may never merge them into a gene. So the block
-    is fitted from nothing and from its direct effects, and the fit with the higher evidence lower bound, at a common inflation
-    1 + 2 q / n_ref of the noise, is kept.
+    A gene whose draws reach several association signals can explain them with one effect, and a fit that
+    begins with it never tries several direct effects instead; a fit that begins with direct effects may
+    never merge them into a gene. So the block is fitted from nothing and from its direct effects, and the
+    fit with the higher evidence lower bound, at a common inflation 1 + 2 q / n_ref of the noise, is kept.
 
     Parameters
     ----------
     z, n, ld : (A, p), (A,), A operators. targets : the gene-contexts.
-    direct_start : (L, A, p) lambda_bar of a fit with direct effects only (`fit_direct`); computed where it is None.
+    direct_start : (L, A, p) lambda_bar of a fit with direct effects only (`fit_direct`); computed where
+        it is None.
     """
     ancestries = len(z)
-    usable = presence(z, ld).any(axis=0)
+    usable = np.asarray(presence(z, ld).any(axis=0))
     candidates, owner = build_candidates(z.shape[1], usable, targets, priors, effects, ancestries)
-    options = {
-        "effects": effects,
-        "ld_noise": ld_noise,
-        "tolerance": tolerance,
-        "max_sweeps": max_sweeps,
-        "support": SUPPORT,
-    }
     if direct_start is None:
         direct_start = fit_direct(z, n, ld, priors, effects=effects, ld_noise=ld_noise).lam
     fits = [
-        fit_single_effects(z, n, ld, candidates, start=start, **options) for start in (None, direct_start)
-    ]
+        fit_single_effects(
+            z, n, ld, candidates, effects=effects, ld_noise=ld_noise, tolerance=tolerance,
+            max_sweeps=max_sweeps, support=SUPPORT, start=start,
+        )
+        for start in (None, direct_start)
+    ]  # fmt: skip
     power = np.max([(fit.lam.sum(axis=0) * fit.fitted.sum(axis=0)).sum(axis=1) for fit in fits], axis=0)
     inflation = 1 + 2 * power * np.array([1 / one.n_ref if ld_noise else 0.0 for one in ld])
     bounds = [elbo(z, n, ld, fit, candidates, inflation) + (0.0 if fit.converged else -1e6) for fit in fits]
@@ -201,11 +203,12 @@ def fit_direct(
     effects: int = 10,
     ld_noise: bool = True,
 ) -> SingleEffects:
-    """Fine-map the trait with direct effects only: the start that does not prefer genes, and the tilt of the draws.
+    """Fine-map the trait with direct effects only: the start that does not prefer genes, and the tilt of
+    the draws.
 
     The prior is at least two direct effects a block, because here they also stand for the effects of genes.
     """
-    usable = presence(z, ld).any(axis=0)
+    usable = np.asarray(presence(z, ld).any(axis=0))
     generous = replace(priors, direct=max(priors.direct, 2 / max(int(usable.sum()), 1)))
     candidates, _ = build_candidates(z.shape[1], usable, (), generous, effects, len(z))
     return fit_single_effects(z, n, ld, candidates, effects=effects, ld_noise=ld_noise)
@@ -236,15 +239,18 @@ def _summarise(
     )
     moments, squares = _effects(fit, candidates, member, p)
     return GeneTraitPosterior(
-        alpha, pip, mcse, gene_alpha, gene_pip, gene_mcse, *moments, inclusion(alpha_k[:, :p]), alpha_k[:, :p], fit.null,
+        alpha, pip, mcse, gene_alpha, gene_pip, gene_mcse, *moments,
+        inclusion(alpha_k[:, :p]), alpha_k[:, :p], fit.null,
         squares[1], squares[0], fit, candidates,
     )  # fmt: skip
 
 
 def _with_error(alpha: Floats, error: Floats) -> tuple[Floats, Floats]:
-    """PIP and its Monte Carlo error from the alphas (L, T) of all candidates and the errors of their evidence, alpha * relative.
+    """PIP and its Monte Carlo error from the alphas (L, T) of all candidates and the errors of their
+    evidence, alpha * relative.
 
-    To first order d alpha_t = alpha_t (relative_t - sum_h alpha_h relative_h), and d pip = (1 - pip) / (1 - alpha) d alpha.
+    To first order d alpha_t = alpha_t (relative_t - sum_h alpha_h relative_h), and d pip = (1 - pip) / (1 -
+    alpha) d alpha.
     """
     square = error**2
     spread = square * (1 - 2 * alpha) + alpha**2 * square.sum(axis=1, keepdims=True)
@@ -254,7 +260,9 @@ def _with_error(alpha: Floats, error: Floats) -> tuple[Floats, Floats]:
 
 
 def _set_errors(alpha: Floats, group: NDArray[np.intp], replicate: NDArray[np.intp], groups: int) -> Floats:
-    """(L, groups) Monte Carlo error of the alpha of each group of draws, from its spread over the independent sets."""
+    """(L, groups) Monte Carlo error of the alpha of each group of draws, from its spread over the
+    independent sets.
+    """
     sets = int(replicate.max(initial=0)) + 1
     if sets == 1:
         return np.zeros((len(alpha), groups))
@@ -269,7 +277,9 @@ def _set_errors(alpha: Floats, group: NDArray[np.intp], replicate: NDArray[np.in
 def _effects(
     fit: SingleEffects, candidates: Candidates, member: sparse.csr_array, p: int
 ) -> tuple[tuple[Floats, Floats, Floats, Floats], tuple[float, float]]:
-    """Moments of the targets' effects given inclusion, and the sums the effect variances are learned from (direct, gene)."""
+    """Moments of the targets' effects given inclusion, and the sums the effect variances are learned from
+    (direct, gene).
+    """
     effects, k, _ = fit.alpha.shape
     ancestries, t_total = fit.mean.shape[3], member.shape[1]
     squares = [0.0, 0.0]
@@ -315,8 +325,8 @@ def _error_of_mean(values: Floats) -> Floats:
 def average(fits: Sequence[GeneTraitPosterior]) -> GeneTraitPosterior:
     """The cut posterior: the mean over fits that each take one draw of the weights as known (Plummer 2015).
 
-    Its Monte Carlo error is that of the mean over fits. The numbering of the effects differs between fits, so effects are not
-    averaged: `gene_alpha` is zero, and there are no credible gene sets.
+    Its Monte Carlo error is that of the mean over fits. The numbering of the effects differs between fits,
+    so effects are not averaged: `gene_alpha` is zero, and there are no credible gene sets.
     """
     pips = np.array([fit.pip for fit in fits])
     genes = np.array([fit.gene_pip for fit in fits])
@@ -366,7 +376,8 @@ class TraitSums:
 def sums(posterior: GeneTraitPosterior, usable: int) -> TraitSums:
     """The sums of one block with `usable` variants."""
     return TraitSums(
-        float(posterior.alpha.sum()), float(posterior.alpha.shape[1]), float(posterior.alpha_direct.sum()), float(usable),
+        float(posterior.alpha.sum()), float(posterior.alpha.shape[1]),
+        float(posterior.alpha_direct.sum()), float(usable),
         posterior.gene_square, posterior.direct_square,
     )  # fmt: skip
 
@@ -374,7 +385,9 @@ def sums(posterior: GeneTraitPosterior, usable: int) -> TraitSums:
 def learn(
     total: TraitSums, genes: float = 10.0, variants: float = 500.0, found: float = 2.0
 ) -> GeneTraitPriors:
-    """Priors given the sums: one M-step with the defaults added as so many `genes`, `variants` and effects `found`."""
+    """Priors given the sums: one M-step with the defaults added as so many `genes`, `variants` and effects
+    `found`.
+    """
     default = DEFAULT_PRIORS
     return replace(
         default,
@@ -385,6 +398,7 @@ def learn(
     )
 
 
-# Before a study says otherwise: one gene-context in twenty and one variant in a thousand of a block that was chosen for its
-# association; a causal gene explains up to about one per cent of the trait (gamma of SD 0.1), a variant 0.1 per cent.
+# Before a study says otherwise: one gene-context in twenty and one variant in a thousand of a block that
+# was chosen for its association; a causal gene explains up to about one per cent of the trait (gamma of SD
+# 0.1), a variant 0.1 per cent.
 DEFAULT_PRIORS = GeneTraitPriors(gene=0.05, direct=1e-3, gene_variance=0.01, direct_variance=0.0009)

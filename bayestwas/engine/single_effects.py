@@ -10,11 +10,13 @@ A candidate column c_k is a vector of p variant effects per study: a unit vector
 expression weights for a gene. m runs over a mixture of prior covariances. The posterior is approximated by L
 independent single effects, each exact given the others (Wang et al. 2020, doi:10.1111/rssb.12388, for one
 study and unit vectors). The effects are interchangeable and the approximation keeps one labelling, so that
-dividing a candidate's prior by L would understate moderate signals up to L times. Instead effect l may exist
-only where effect l - 1 does, weighted by its probability, and each has the full odds: the independent
-inclusion of candidates, one labelling counted once. Where the LD reference has n_ref people, the score of a
-column is a noisy one: its variance is inflated by the Wishart sampling variance of R lambda_bar seen through
-the column,
+dividing a candidate's prior by L would understate moderate signals up to L times. Instead the effects come in
+an order: effect l may exist only where effect l - 1 does, weighted by its probability, and the odds of all
+its candidates are those of one more inclusion, P(l) / P(l - 1) = sum pi / l for independent (Poisson)
+inclusions.
+
+Where the LD reference has n_ref people, the score of a column is a noisy one: its variance is inflated by the
+Wishart sampling variance of R lambda_bar seen through the column,
 
     v_k = 1 + (q + (c_k' R lambda_bar)^2 / (c_k' R c_k)) / n_ref,    q = lambda_bar' R lambda_bar,
 

@@ -144,7 +144,9 @@ def weight_sums(locus: xr.DataTree, priors: WeightPriors, settings: Settings) ->
 
 
 def fittable_genes(locus: xr.DataTree, panels: dict[tuple[str, str], Panel]) -> list[str]:
-    """Genes whose status allows a fit, with expression that varies somewhere and variants in the cis-window."""
+    """Genes whose status allows a fit, with expression that varies somewhere and variants in the cis-
+    window.
+    """
     genes = locus[names.GENES].dataset
     keep = np.isin(genes["status"].values.astype(str), [names.OK, names.WARNING])
     measured = {gene for panel in panels.values() for gene in panel.genes}

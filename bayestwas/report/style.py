@@ -6,6 +6,7 @@ thread.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,18 @@ THRESHOLD_LINE: Style = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3
 SIMULATED_BANNER = "SIMULATED DATA"
 
 
+class ShownFigure(Figure):
+    """A figure that notebooks show by themselves, without a backend being chosen."""
+
+    def _repr_png_(self) -> bytes:
+        out = BytesIO()
+        self.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+        return out.getvalue()
+
+
 def new_figure(height: float) -> Figure:
     """An empty figure of the common width; `height` in inches."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    figure = ShownFigure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
