@@ -1,5 +1,6 @@
 # make demo    set up .venv, simulate a study, run it, say where the outputs are
 # make test    the same set-up, then all tests
+# make notebook    run examples/notebook/walkthrough.py as a notebook, with its outputs
 # make lint types wheel clean    style, type checks, a wheel in dist/, remove what the others made
 #
 # PYTHON is the interpreter the environment is made from (3.11 or newer), VENV where it is made.
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types wheel clean
+.PHONY: help demo test notebook lint types wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +31,10 @@ demo: $(STAMP)
 	@$(BIN)/bayestwas run demo/study/study.toml --out demo/results --overwrite
 	@echo
 	@echo "Study and truth: demo/study (truth.tsv names the causal genes). Results: demo/results"
+
+notebook: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'
+	$(BIN)/python examples/notebook/make_notebook.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
