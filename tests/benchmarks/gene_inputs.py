@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -83,8 +83,10 @@ def load(preset: str, blocks: int, seed: int, workers: int) -> Blocks:
     drawn = b"".join(z.tobytes() for z in first.z.values())
     folder = CACHE / f"{preset}-seed{seed}-{hashlib.sha256(recipe + drawn).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers) as pool:
-        simulated = list(pool.map(partial(_block, design, folder, seed), range(blocks)))
+    from bayestwas.run.execute import executor
+
+    with executor(workers) as mapper:
+        simulated = list(mapper.map(partial(_block, design, folder, seed), range(blocks)))
     return Blocks(simulated, folder, seed, workers)
 
 
@@ -154,10 +156,11 @@ def _train_elastic_net(block: simulate.SimulatedBlock) -> list[np.ndarray]:
 def fit(blocks: Blocks) -> list[xr.DataTree]:
     """Our fit, as a run would do it: priors learned over all blocks, then a result for each."""
     from bayestwas.fit.study import fit_study
+    from bayestwas.run.execute import executor
 
     sources = [partial(_locus, blocks.folder / f"block{b.index:03d}.pkl") for b in blocks.simulated]
-    with ProcessPoolExecutor(blocks.workers) as pool:
-        return fit_study(sources, seed=blocks.seed, mapper=pool)
+    with executor(blocks.workers) as mapper:
+        return fit_study(sources, seed=blocks.seed, mapper=mapper)
 
 
 def _locus(path: Path) -> xr.DataTree:
