@@ -45,16 +45,14 @@ def exact() -> Exact:
 
 
 def kernel(locus: dict[str, Any], odds: float, effects: int) -> np.ndarray:
-    """PIPs of the kernel: every effect has prior `odds` for each candidate against none."""
-    none = 1 / (1 + K * odds)
+    """PIPs of the kernel: every candidate has prior `odds` against none."""
     omega = np.full((ANCESTRIES, ANCESTRIES), CORRELATION) + (1 - CORRELATION) * np.eye(ANCESTRIES)
     candidates = Candidates(
         units=0,
         columns=tuple(sparse.csr_array(columns.T) for columns in locus["columns"]),
-        log_prior=np.full((K, 1), np.log(odds * none)),
+        log_prior=np.full((K, 1), np.log(odds)),
         scale=np.full((K, 1), SD**2),
         covariances=omega[None],
-        log_null=float(np.log(none)),
     )
     ld = [MatrixLD(correlation) for correlation in locus["ld"]]
     return fit_single_effects(locus["z"], locus["n"], ld, candidates, effects=effects).pip
@@ -77,17 +75,13 @@ def test_one_effect_is_exact_where_two_are_all_but_excluded(exact: Exact) -> Non
 
 
 def test_several_effects_keep_to_the_measured_error(exact: Exact) -> None:
-    """Measured over these loci with L = 6 and the prior shared by the effects: largest 0.54, mean of loci
-    0.048.
-
-    The kernel is too low: the effects are interchangeable, their factorised posterior keeps one of the L ways
-    to place a signal, so that the odds of a moderate signal are up to L times too small. Lower this with the
-    kernel.
-    """
-    rate, effects, errors = 0.05, K, []
+    """The numbers of the card, models/gene_trait.md, over these loci with L = 6."""
+    rate, largest = 0.05, []
     for index in range(LOCI):
         locus = simulated(index, inclusion_rate=rate)
-        difference = kernel(locus, rate / (1 - rate), effects) - exact(locus, rate)
-        errors.append(float(np.abs(difference).max()))
-    assert max(errors) < 0.6
-    assert np.mean(errors) < 0.06
+        difference = kernel(locus, rate / (1 - rate), K) - exact(locus, rate)
+        largest.append(float(np.abs(difference).max()))
+    # measured 0.051, 0.0006 and 0.006; half as much again for other versions of the libraries
+    assert max(largest) < 0.08
+    assert np.median(largest) < 0.001
+    assert np.mean(largest) < 0.01
