@@ -22,13 +22,8 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from bayestwas.engine.ld import LD
-from bayestwas.engine.single_effects import (
-    Candidates,
-    Floats,
-    SingleEffects,
-    component_posterior,
-    quadratic_forms,
-)
+from bayestwas.engine.likelihood import Candidates, Floats, quadratic_forms
+from bayestwas.engine.single_effects import SingleEffects, component_posterior
 
 # A single effect that is empty with more than this probability is left out of the draws.
 EMPTY = 0.999

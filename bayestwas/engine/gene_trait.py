@@ -17,17 +17,8 @@ from scipy import sparse
 from scipy.special import ndtr
 
 from bayestwas.engine.ld import LD
-from bayestwas.engine.single_effects import (
-    Candidates,
-    Floats,
-    SingleEffects,
-    covariance_root,
-    diagonal_covariance,
-    elbo,
-    fit_single_effects,
-    inclusion,
-    presence,
-)
+from bayestwas.engine.likelihood import Candidates, Floats, covariance_root, diagonal_covariance, presence
+from bayestwas.engine.single_effects import SingleEffects, elbo, fit_single_effects, inclusion
 
 # Genes and variants that predict alike differ by little: finer than the kernel's default
 # (docs/benchmarks.md).

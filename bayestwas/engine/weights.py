@@ -16,14 +16,8 @@ from numpy.typing import NDArray
 
 from bayestwas.engine.gene_trait import correlation
 from bayestwas.engine.ld import LD
-from bayestwas.engine.single_effects import (
-    Candidates,
-    Floats,
-    SingleEffects,
-    component_posterior,
-    fit_single_effects,
-    presence,
-)
+from bayestwas.engine.likelihood import Candidates, Floats, presence
+from bayestwas.engine.single_effects import SingleEffects, component_posterior, fit_single_effects
 
 # Relative prior density per variant by distance to the TSS: eQTLs cluster near it (e.g. GTEx Consortium 2020,
 # doi:10.1126/science.aaz1776). Only the starting point where a study is large enough to learn its own.

@@ -21,7 +21,8 @@ from bayestwas.engine.credible import credible_set
 from bayestwas.engine.draws import WeightDraws, draw_weights, heritability, mean_weights
 from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPosterior, GeneTraitPriors
 from bayestwas.engine.ld import LD
-from bayestwas.engine.single_effects import covariance_root, inclusion
+from bayestwas.engine.likelihood import covariance_root
+from bayestwas.engine.single_effects import inclusion
 from bayestwas.fit.panels import gwas_arrays, read_panels
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import gene_posterior

@@ -13,7 +13,8 @@ from bayestwas.models import gene_trait
 from scipy import sparse
 
 from bayestwas.engine.ld import MatrixLD
-from bayestwas.engine.single_effects import Candidates, fit_single_effects
+from bayestwas.engine.likelihood import Candidates
+from bayestwas.engine.single_effects import fit_single_effects
 
 K, ANCESTRIES, P = 6, 2, 40
 COORDS = {

@@ -116,7 +116,8 @@ def prepare(folder: Path, p: int, problems: int, seed: int) -> None:
 
 def kernel_pip(ld: Any, z: np.ndarray) -> np.ndarray:
     """The kernel under the model in the head of this file: (p,) inclusion probabilities."""
-    from bayestwas.engine.single_effects import Candidates, fit_single_effects
+    from bayestwas.engine.likelihood import Candidates
+    from bayestwas.engine.single_effects import fit_single_effects
 
     p = len(z)
     candidates = Candidates(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bayestwas.engine.ld import LD, MatrixLD
-from bayestwas.engine.single_effects import Candidates
+from bayestwas.engine.likelihood import Candidates
 
 Floats = NDArray[np.float64]
 

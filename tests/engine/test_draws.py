@@ -9,7 +9,8 @@ import pytest
 
 from bayestwas.engine.draws import draw_weights, heritability, mean_weights
 from bayestwas.engine.ld import MatrixLD
-from bayestwas.engine.single_effects import Candidates, SingleEffects, component_posterior, fit_single_effects
+from bayestwas.engine.likelihood import Candidates
+from bayestwas.engine.single_effects import SingleEffects, component_posterior, fit_single_effects
 
 P, EFFECTS, SIGMA, SEEDS = 5, 2, 4.5, 40
 R = 0.6 ** np.abs(np.subtract.outer(np.arange(P), np.arange(P))).astype(float)

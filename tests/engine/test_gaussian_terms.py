@@ -11,14 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayestwas.engine.ld import MatrixLD
-from bayestwas.engine.single_effects import (
-    Candidates,
-    component_posterior,
-    covariance_root,
-    diagonal_covariance,
-    diagonal_terms,
-    fit_single_effects,
-)
+from bayestwas.engine.likelihood import Candidates, covariance_root, diagonal_covariance, diagonal_terms
+from bayestwas.engine.single_effects import component_posterior, fit_single_effects
 
 
 def compound(rho: float, size: int) -> np.ndarray:

@@ -23,7 +23,8 @@ from bayestwas.engine.gene_trait import (
     sums,
 )
 from bayestwas.engine.ld import LD, MatrixLD
-from bayestwas.engine.single_effects import Candidates, component_posterior, fit_single_effects
+from bayestwas.engine.likelihood import Candidates
+from bayestwas.engine.single_effects import component_posterior, fit_single_effects
 
 P = 8
 R = [0.7 ** np.abs(np.subtract.outer(np.arange(P), np.arange(P))).astype(float) for _ in range(2)]

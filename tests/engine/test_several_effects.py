@@ -13,7 +13,8 @@ import pytest
 from scipy import sparse
 
 from bayestwas.engine.ld import GenotypeLD, MatrixLD
-from bayestwas.engine.single_effects import Candidates, elbo, fit_single_effects, inclusion
+from bayestwas.engine.likelihood import Candidates
+from bayestwas.engine.single_effects import elbo, fit_single_effects, inclusion
 
 LOCI = 40
 

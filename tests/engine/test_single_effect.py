@@ -11,7 +11,8 @@ import pytest
 from scipy import sparse
 
 from bayestwas.engine.ld import MatrixLD
-from bayestwas.engine.single_effects import Candidates, component_posterior, elbo, fit_single_effects
+from bayestwas.engine.likelihood import Candidates
+from bayestwas.engine.single_effects import component_posterior, elbo, fit_single_effects
 
 # Both sides are dense double-precision algebra on well-conditioned matrices of order 1.
 ROUNDING = 1e-10
