@@ -100,11 +100,11 @@ def fit_single_effects(
     noise : (S, S) noise covariance of the studies for one variant (residual variances, shared donors); None:
         identity. Only with unit candidates, and only between studies that share their LD.
     ld_noise : carry the sampling noise of the LD reference.
-    tolerance : converged once no effect's distribution over candidates moves by more than this in a
-        sweep (total variation: the draws of one gene count together), and no lambda, summed over effects, by more than a
-        hundred times this (in z units: effects in LD go on trading long after both are certain). The update
-        is damped by half from the middle of the allowed sweeps on, which ends the oscillations that LD
-        noise can cause.
+    tolerance : converged once no effect's distribution over candidates moves by more than this in a sweep
+        (total variation: the draws of one gene count together), and no lambda, summed over effects, by more
+        than a hundred times this (in z units: effects in LD go on trading long after both are certain). The
+        update is damped by half from the middle of the allowed sweeps on, which ends the oscillations that
+        LD noise can cause.
     max_sweeps : give up after this many sweeps; the result then says `converged=False`.
     support : entries of an effect's lambda that moved by less than this (in z units) since they were last
         multiplied by R stay where they were, so that `fit` is R `lam` and R is touched through few columns.
