@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bayestwas.data.studies import DEFAULT_CIS_WINDOW
 from bayestwas.errors import SettingsError, nearest
 
 POPULATIONS = ("AFR", "EUR", "EAS")  # of the demographic model in `coalescent.py`
@@ -34,7 +35,7 @@ class Design:
         0.01  # a site is kept if it reaches this in one ancestry; below it, it has no effect and no z there
     )
     eqtl_maf: float = 0.05  # reached by an eQTL in at least one ancestry
-    cis_window: int = 500_000  # base pairs on each side of the TSS
+    cis_window: int = DEFAULT_CIS_WINDOW  # base pairs on each side of the TSS
     eqtl_distance: float = 50_000.0  # scale of the Laplace preference for variants near the TSS, base pairs
     eqtl_uniform: float = 0.2  # share of eQTLs placed without regard to distance
     cis_h2: tuple[float, float] = (0.05, 0.25)  # uniform; mean over ancestries of a gene in a context

@@ -273,5 +273,5 @@ class Study:
             raise InputError(
                 f"study {self.name}: cis_window = {self.cis_window}",
                 "The cis-window is a number of base pairs above zero, on either side of the TSS",
-                "Give cis_window = 500000, for example",
+                f"Give cis_window = {DEFAULT_CIS_WINDOW}, for example",
             )

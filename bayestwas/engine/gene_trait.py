@@ -17,7 +17,14 @@ from scipy import sparse
 from scipy.special import ndtr
 
 from bayestwas.engine.ld import LD
-from bayestwas.engine.likelihood import Candidates, Floats, covariance_root, diagonal_covariance, presence
+from bayestwas.engine.likelihood import (
+    Candidates,
+    Floats,
+    correlation,
+    covariance_root,
+    diagonal_covariance,
+    presence,
+)
 from bayestwas.engine.single_effects import SingleEffects, elbo, fit_single_effects, inclusion
 
 # Genes and variants that predict alike differ by little: finer than the kernel's default
@@ -44,6 +51,12 @@ class GeneTraitPriors:
     direct_variance: float
     gene_correlation: float = 0.9
     direct_correlation: float = 0.9
+
+
+# Before a study says otherwise: one gene-context in twenty and one variant in a thousand of a block that
+# was chosen for its association; a causal gene explains up to about one per cent of the trait (gamma of SD
+# 0.1), a variant 0.1 per cent.
+DEFAULT_PRIORS = GeneTraitPriors(gene=0.05, direct=1e-3, gene_variance=0.01, direct_variance=0.0009)
 
 
 @dataclass(frozen=True)
@@ -99,11 +112,6 @@ class GeneTraitPosterior:
     direct_square: float
     fit: SingleEffects
     candidates: Candidates
-
-
-def correlation(rho: float, size: int) -> Floats:
-    """(size, size) compound symmetry."""
-    return (1 - rho) * np.eye(size) + rho * np.ones((size, size))
 
 
 def build_candidates(
@@ -387,9 +395,3 @@ def learn(
         gene_variance=(total.gene_square + found * default.gene_variance) / (total.gene + found),
         direct_variance=(total.direct_square + found * default.direct_variance) / (total.direct + found),
     )
-
-
-# Before a study says otherwise: one gene-context in twenty and one variant in a thousand of a block that
-# was chosen for its association; a causal gene explains up to about one per cent of the trait (gamma of SD
-# 0.1), a variant 0.1 per cent.
-DEFAULT_PRIORS = GeneTraitPriors(gene=0.05, direct=1e-3, gene_variance=0.01, direct_variance=0.0009)

@@ -187,6 +187,11 @@ class Likelihood:
         return np.stack([a for a, _ in parts], axis=1), np.stack([b for _, b in parts], axis=1)
 
 
+def correlation(rho: float, size: int) -> Floats:
+    """(size, size) compound symmetry."""
+    return (1 - rho) * np.eye(size) + rho * np.ones((size, size))
+
+
 def covariance_root(omega: Floats) -> Floats:
     """L with L L' = omega, for any positive semidefinite omega (perfect correlation included).
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bayestwas.engine.gene_trait import correlation
 from bayestwas.engine.ld import LD
-from bayestwas.engine.likelihood import Candidates, Floats, presence
+from bayestwas.engine.likelihood import Candidates, Floats, correlation, presence
 from bayestwas.engine.single_effects import SingleEffects, component_posterior, fit_single_effects
 
 # Relative prior density per variant by distance to the TSS: eQTLs cluster near it (e.g. GTEx Consortium 2020,

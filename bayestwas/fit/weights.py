@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayestwas import names
+from bayestwas.data.studies import DEFAULT_CIS_WINDOW
 from bayestwas.engine import weights as engine
 from bayestwas.engine.ld import FactorLD
 from bayestwas.engine.single_effects import from_score
@@ -19,7 +20,6 @@ from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
 from bayestwas.fit.settings import Settings
 
 Floats = NDArray[np.float64]
-DEFAULT_WINDOW = 500_000
 STUDY = "study"  # context x ancestry, context-major
 
 
@@ -159,7 +159,7 @@ def fittable_genes(locus: xr.DataTree, panels: dict[tuple[str, str], Panel]) -> 
 
 def cis_window(locus: xr.DataTree, gene: str) -> NDArray[np.intp]:
     """Positions along `variant` of the variants within the window around the TSS of a gene."""
-    window = float(locus.attrs.get("cis_window", DEFAULT_WINDOW))
+    window = float(locus.attrs.get("cis_window", DEFAULT_CIS_WINDOW))
     return np.flatnonzero(np.abs(_distance(locus, gene)) <= window)
 
 

@@ -44,7 +44,9 @@ KEYS: dict[str, dict[str, Key]] = {
         "expression": Key((list,), True, "tables [[expression]], one per context and ancestry"),
     },
     "blocks": {"path": Key(_TEXT, True, "BED file of blocks")},
-    "settings": {"cis_window": Key((int,), False, "base pairs on either side of a TSS; default 500000")},
+    "settings": {
+        "cis_window": Key((int,), False, f"base pairs on either side of a TSS; default {DEFAULT_CIS_WINDOW}")
+    },
     "gwas": {
         "ancestry": Key(_TEXT, True, "ancestry of the GWAS"),
         "path": Key(_TEXT, True, "summary statistics"),

@@ -16,14 +16,13 @@ from bayestwas.engine.gene_trait import (
     GeneTraitPriors,
     TraitSums,
     average,
-    correlation,
     fit_direct,
     fit_gene_trait,
     learn,
     sums,
 )
 from bayestwas.engine.ld import LD, MatrixLD
-from bayestwas.engine.likelihood import Candidates
+from bayestwas.engine.likelihood import Candidates, correlation
 from bayestwas.engine.single_effects import component_posterior, fit_single_effects
 
 P = 8

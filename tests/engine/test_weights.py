@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from bayestwas.engine.gene_trait import correlation
 from bayestwas.engine.ld import FactorLD, MatrixLD
+from bayestwas.engine.likelihood import correlation
 from bayestwas.engine.single_effects import component_posterior, fit_single_effects, from_score
 from bayestwas.engine.weights import (
     DISTANCE_DENSITY,
