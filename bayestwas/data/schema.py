@@ -156,12 +156,35 @@ def _check_ld(tree: xr.DataTree, ancestries: Sequence[str]) -> None:
         check_dataset(where, dataset, {given[0]: names.LOCUS_VARIABLES[names.LD][given[0]]})
         if given[0] == "dosage":
             check_dosage(where, dataset["dosage"].values)
+        else:
+            _check_correlation(where, dataset)
         if not float(node.attrs.get("n_ref", 0)) > 1:
             raise InputError(
                 f"{where} has n_ref = {node.attrs.get('n_ref')}",
                 "n_ref is the number of people behind the LD reference",
                 f"Set tree['{where}'].attrs['n_ref']",
             )
+
+
+def _check_correlation(where: str, dataset: xr.Dataset) -> None:
+    """Variants that are there (a diagonal above zero) have a finite correlation with one another."""
+    matrix = dataset["correlation"].transpose(names.VARIANT, ...).values
+    if matrix.shape[0] != matrix.shape[1]:
+        raise InputError(
+            f"{where}: correlation has shape {matrix.shape}",
+            "A correlation has one row and one column per variant",
+            "Give the correlations of all variants of the locus, in their order",
+        )
+    there = np.flatnonzero(np.diag(matrix) > 0)
+    bad = np.argwhere(~np.isfinite(matrix[np.ix_(there, there)]))
+    if len(bad):
+        i, j = there[bad[0]]
+        labels = dataset[names.VARIANT].values
+        raise InputError(
+            f"{where}: the correlation of {labels[i]} and {labels[j]} is {matrix[i, j]}",
+            "Correlations of variants with LD are finite; a variant without LD is NaN throughout",
+            "Compute the pair again, or set the row and the column of one of the two to NaN",
+        )
 
 
 def _check_panel(where: str, dataset: xr.Dataset, tree: xr.DataTree) -> None:

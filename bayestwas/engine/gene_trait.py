@@ -190,7 +190,8 @@ def fit_gene_trait(
     power = np.max([(fit.lam.sum(axis=0) * fit.fitted.sum(axis=0)).sum(axis=1) for fit in fits], axis=0)
     inflation = 1 + 2 * power * np.array([1 / one.n_ref if ld_noise else 0.0 for one in ld])
     bounds = [elbo(z, n, ld, fit, candidates, inflation) + (0.0 if fit.converged else -1e6) for fit in fits]
-    return _summarise(fits[int(np.argmax(bounds))], candidates, owner, targets, z.shape[1])
+    best = int(np.argmax(np.nan_to_num(bounds, nan=-np.inf)))  # a fit that left the numbers loses
+    return _summarise(fits[best], candidates, owner, targets, z.shape[1])
 
 
 def fit_direct(

@@ -48,13 +48,19 @@ class LD(Protocol):
 
 
 class MatrixLD:
-    """LD given as a (p, p) correlation matrix; rows of NaN or zero are absent variants."""
+    """LD given as a (p, p) correlation matrix; a variant is absent where its diagonal is NaN or zero.
+
+    Raises ValueError where the LD of two variants that are there is not finite.
+    """
 
     def __init__(self, correlation: NDArray[np.floating], n_ref: float = np.inf) -> None:
         matrix: Floats = np.asarray(correlation, dtype=np.float64)
         usable = np.isfinite(np.diag(matrix)) & (np.diag(matrix) > 0)
         if not usable.all():
             matrix = np.where(np.outer(usable, usable), matrix, 0.0)
+        if not np.isfinite(matrix).all():
+            i, j = (int(k[0]) for k in np.nonzero(~np.isfinite(matrix)))
+            raise ValueError(f"the LD of variants {i} and {j} is {matrix[i, j]}, and both are in the matrix")
         self.correlation = matrix
         self.variance = usable.astype(np.float64)
         self.n_ref = float(n_ref)
@@ -72,11 +78,15 @@ class MatrixLD:
 
 
 class FactorLD:
-    """LD as X'X / n with X (n, p) given: standardised, possibly residualised, genotypes or a low-rank
-    factor."""
+    """LD as X'X / n with X (n, p) given: standardised, possibly residualised, genotypes or a low-rank factor.
+
+    Raises ValueError where the factor is not finite.
+    """
 
     def __init__(self, factor: NDArray[np.floating], n_ref: float = np.inf) -> None:
         factor = np.asarray(factor, dtype=np.float64)
+        if not np.isfinite(factor).all():
+            raise ValueError("a factor of LD is finite; absent variants have columns of zeros")
         scale = np.sqrt(np.einsum("ij,ij->j", factor, factor))
         usable = scale > 0
         self.factor = factor / np.where(usable, scale, 1.0)

@@ -118,6 +118,10 @@ class Likelihood:
         noise: Floats | None,
         ld_noise: bool,
     ) -> Likelihood:
+        """Raises ValueError where a number of the model is not finite, or noise is given twice."""
+        _check_numbers(n, candidates, noise)
+        if noise is not None and ld_noise and any(np.isfinite(one.n_ref) for one in ld):
+            raise ValueError("residual noise and the noise of an LD reference cannot be carried at once")
         present = presence(z, ld)
         candidates = candidates.restrict(present)
         variance = candidates.variances(ld, present)
@@ -190,6 +194,21 @@ class Likelihood:
 def correlation(rho: float, size: int) -> Floats:
     """(size, size) compound symmetry."""
     return (1 - rho) * np.eye(size) + rho * np.ones((size, size))
+
+
+def _check_numbers(n: Floats, candidates: Candidates, noise: Floats | None) -> None:
+    """A number that is not finite would make every probability NaN; z may be NaN and log priors -inf."""
+    given = {
+        "n": n,
+        "noise": 0.0 if noise is None else noise,
+        "log_prior": np.where(np.isneginf(candidates.log_prior), 0.0, candidates.log_prior),
+        "scale": candidates.scale,
+        "covariances": candidates.covariances,
+        "columns": np.concatenate([one.data for one in candidates.columns]) if candidates.columns else 0.0,
+    }
+    for name, values in given.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds a number that is not finite")
 
 
 def covariance_root(omega: Floats) -> Floats:

@@ -109,6 +109,9 @@ def fit_single_effects(
     support : entries of an effect's lambda that moved by less than this (in z units) since they were last
         multiplied by R stay where they were, so that `fit` is R `lam` and R is touched through few columns.
     start : (L, S, p) lambda_bar of each effect to begin from; None begins from no effects.
+
+    Raises ValueError where a number is not finite, or where `noise` meets an LD reference of finite n_ref
+    under `ld_noise`. A fit whose probabilities leave the finite numbers stops, unconverged.
     """
     studies, p = z.shape
     likelihood = Likelihood.build(z, n, ld, candidates, noise, ld_noise)
@@ -130,8 +133,8 @@ def fit_single_effects(
         for effect, s in np.argwhere(np.abs(lam).max(axis=2) > support):
             fit[effect, s] = _fitted(lam[effect, s], ld[s], support)
         lam[np.abs(lam) <= support] = 0.0  # `fit` is R times what is left, here and after every update
-    converged, sweep = False, 0
-    while not converged and sweep < max_sweeps:
+    converged, sweep, change = False, 0, 0.0
+    while not converged and sweep < max_sweeps and np.isfinite(change):
         sweep += 1
         damping = 0.5 if sweep > max_sweeps // 2 else 1.0
         change, before = 0.0, lam.sum(axis=0)
@@ -143,7 +146,7 @@ def fit_single_effects(
             updated, null[effect] = _normalise(
                 log_bf + candidates.log_prior + _gate(null, effect, candidates.log_null), candidates.log_null
             )
-            change = max(change, 0.5 * float(np.abs(updated - alpha[effect]).sum()))
+            change = float(np.maximum(change, 0.5 * np.abs(updated - alpha[effect]).sum()))  # NaN stays NaN
             alpha[effect], mean[effect], score[effect] = updated, mu, u.T
             if likelihood.grouped is None:
                 seen[effect] = information.T

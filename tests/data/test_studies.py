@@ -157,6 +157,14 @@ def _locus(**changes: Any) -> xr.DataTree:
     return locus(**given | changes)
 
 
+def _one_pair_is_nan() -> np.ndarray:
+    """The first variant has no LD, which is fine; two others have LD, and none with each other."""
+    r = np.eye(P)
+    r[0] = r[:, 0] = np.nan
+    r[1, 3] = np.nan
+    return r
+
+
 def test_a_locus_holds_what_it_was_given() -> None:
     tree = _locus()
     assert tree.attrs["block"] == "b1"
@@ -190,6 +198,11 @@ def test_exact_ld_from_genotypes_has_an_infinite_reference() -> None:
             "ld: dosages between 4 and 4",
         ),
         ({"ld": {"EUR": (np.eye(P), 0), "AFR": (np.eye(P), 3)}}, "ld/EUR has n_ref = 0"),
+        (
+            {"ld": {"EUR": (np.eye(P), 9), "AFR": (_one_pair_is_nan(), 9)}},
+            "ld/AFR: the correlation of 1:11:X:Y and 1:13:X:Y is nan",
+        ),
+        ({"ld": {"EUR": (np.eye(P), 9), "AFR": (np.eye(P)[:, 1:], 9)}}, "ld/AFR: correlation has shape"),
         (
             {"ld": {"EUR": np.ones((P + 1, N), dtype=np.int8), "AFR": (np.eye(P), 3)}},
             "arrays that do not fit together",

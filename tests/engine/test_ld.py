@@ -183,3 +183,18 @@ def test_a_matrix_reads_its_rows_or_all_of_it() -> None:
         np.testing.assert_allclose(
             MatrixLD(matrix).apply(index, values), matrix[:, index] @ values, atol=ROUNDING
         )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_ld_that_is_not_finite_is_refused(value: float) -> None:
+    """Between variants that are there; a variant that is absent may be NaN throughout."""
+    r = np.eye(4)
+    r[0] = r[:, 0] = np.nan
+    np.testing.assert_array_equal(MatrixLD(r).variance, [0, 1, 1, 1])
+    r[1, 3] = r[3, 1] = value
+    with pytest.raises(ValueError, match="variants 1 and 3"):
+        MatrixLD(r)
+    factor = np.ones((5, 3))
+    factor[2, 1] = value
+    with pytest.raises(ValueError, match="finite"):
+        FactorLD(factor)

@@ -351,3 +351,70 @@ def test_inclusion_keeps_small_probabilities() -> None:
     """1 - (1 - a)(1 - b), also where it is 1e-18, and 1 where one of them is."""
     np.testing.assert_allclose(inclusion(np.array([[1e-18], [2e-18]])), [3e-18], rtol=1e-12)
     np.testing.assert_allclose(inclusion(np.array([[0.5, 1.0], [0.5, 0.2]])), [0.75, 1.0], rtol=1e-12)
+
+
+# ---- what is not a number --------------------------------------------------------------------------------
+
+
+def _plain(p: int = 4) -> dict[str, Any]:
+    """Arguments of a fit of two studies."""
+    candidates = Candidates(
+        p, (), np.full((p, 1), np.log(0.1)), np.full((p, 1), 0.05), np.array([[[1, 0.5], [0.5, 1]]])
+    )
+    return {
+        "z": np.array([[5.0, 1, 0, -1], [4, 0, 1, 1]]),
+        "n": np.array([100.0, 80.0]),
+        "ld": [MatrixLD(np.eye(p), n_ref=50)] * 2,
+        "candidates": candidates,
+    }
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["n", "noise", "log_prior", "scale", "covariances", "columns"])
+def test_numbers_that_are_not_finite_are_refused(name: str, value: float) -> None:
+    given = _plain()
+    candidates = given["candidates"]
+    if name == "n":
+        given["n"] = np.array([100.0, value])
+    elif name == "noise":
+        given |= {"noise": np.array([[1.0, value], [value, 1.0]]), "ld_noise": False}
+    elif name == "columns":
+        row = sparse.csr_array(np.array([[0, value, 0, 0]]))
+        odds = {key: np.concatenate([getattr(candidates, key), [[0.1]]]) for key in ("log_prior", "scale")}
+        given["candidates"] = replace(candidates, columns=(row, row), **odds)
+    else:
+        array = getattr(candidates, name).copy()
+        array.flat[0] = value
+        given["candidates"] = replace(candidates, **{name: array})
+    with pytest.raises(ValueError, match=f"{name} holds"):
+        fit_single_effects(**given)
+
+
+class Faulty(MatrixLD):
+    """An operator that turns out not to be finite only when it is applied."""
+
+    def apply(self, index: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return super().apply(index, values) * (np.nan if len(index) else 1.0)
+
+
+def test_a_fit_that_leaves_the_numbers_has_not_converged() -> None:
+    given = _plain()
+    assert fit_single_effects(**given, effects=2).converged
+    fit = fit_single_effects(**given | {"ld": [Faulty(np.eye(4))] * 2}, effects=2)
+    assert np.isnan(fit.alpha).any()
+    assert not fit.converged
+    assert fit.sweeps < 5  # and does not go on
+
+
+def test_residual_noise_and_the_noise_of_ld_do_not_mix() -> None:
+    """Each alone is fine, and so are both where the LD is exact."""
+    given, noise = _plain(), np.diag([0.9, 0.8])
+    with pytest.raises(ValueError, match="at once"):
+        fit_single_effects(**given, noise=noise)
+    one_exact = [MatrixLD(np.eye(4)), MatrixLD(np.eye(4), n_ref=50)]
+    with pytest.raises(ValueError, match="at once"):
+        fit_single_effects(**given | {"ld": one_exact}, noise=noise)
+    assert fit_single_effects(**given).converged
+    without = fit_single_effects(**given, noise=noise, ld_noise=False)
+    exact = fit_single_effects(**given | {"ld": [MatrixLD(np.eye(4))] * 2}, noise=noise)
+    np.testing.assert_array_equal(without.alpha, exact.alpha)
