@@ -92,12 +92,13 @@ def mean_weights(fit: SingleEffects, keep: float = 1e-6) -> tuple[sparse.csr_arr
     return tuple(sparse.csr_array(np.where(np.abs(row) > keep, row, 0.0)[None]) for row in mean)
 
 
-def heritability(draws: WeightDraws, ld: Sequence[LD]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation (S,) over the draws of w'Rw, the share of expression variance the cis-
-    window explains.
+def heritability(draws: WeightDraws, ld: Sequence[LD], share: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation (C,) over the draws of w'Rw, the share of expression variance the cis-
+    window explains, averaged over the studies of each draw by the rows of `share` (C, S).
     """
     weight = np.exp(draws.log_weight)
-    h2 = np.array([quadratic_forms(columns, one) for columns, one in zip(draws.columns, ld, strict=True)])
+    forms = [quadratic_forms(columns, one) for columns, one in zip(draws.columns, ld, strict=True)]
+    h2 = share @ np.array(forms)
     mean = h2 @ weight
     return mean, np.sqrt(np.maximum((h2 - mean[:, None]) ** 2 @ weight, 0.0))
 

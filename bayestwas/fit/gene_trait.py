@@ -138,16 +138,17 @@ def prepare(
         )
         drawn = replace(drawn, columns=_spread(drawn.columns, index, size))
         measured = measures["n"].sel({names.GENE: gene}).values.reshape(len(contexts), len(everyone))
-        mean, sd = heritability(drawn, [operators[a] for _ in contexts for a in everyone])
         share = measured / np.maximum(measured.sum(axis=1, keepdims=True), 1.0)
+        by_context = np.kron(np.eye(len(contexts)), np.ones((1, len(everyone)))) * share.ravel()
+        h2, h2_sd = heritability(drawn, [operators[a] for _ in contexts for a in everyone], by_context)
         genes.append(
             GeneDraws(
                 gene,
                 tuple(int(c) for c in np.flatnonzero(measured.sum(axis=1) > 0)),
                 drawn,
                 _spread(mean_weights(posterior.fit), index, size),
-                (mean.reshape(share.shape) * share).sum(axis=1),
-                (sd.reshape(share.shape) * share).sum(axis=1),
+                h2,
+                h2_sd,
             )
         )
     return Prepared(tuple(everyone), tuple(contexts), z, n, tuple(ld), tuple(genes))

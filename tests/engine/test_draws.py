@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from bayestwas.engine.draws import draw_weights, heritability, mean_weights
 from bayestwas.engine.ld import MatrixLD
@@ -168,8 +170,6 @@ def test_flipping_an_allele_flips_its_weights(posterior: tuple[SingleEffects, Ca
     """Everything about the draws of a flipped fit is the same but the sign."""
     fit, candidates = posterior
     sign = np.array([1.0, -1.0, -1.0, 1.0, -1.0])
-    from dataclasses import replace
-
     flipped = replace(
         fit,
         mean=fit.mean * sign[None, :, None, None],
@@ -190,20 +190,33 @@ def test_nothing_found_is_nothing_drawn() -> None:
     )
     draws = draw_weights(fit, candidates, 0, draws=16)
     assert all(columns.nnz == 0 for columns in draws.columns)
-    mean, sd = heritability(draws, [MatrixLD(R)] * 2)
+    mean, sd = heritability(draws, [MatrixLD(R)] * 2, np.eye(2))
     np.testing.assert_array_equal([mean, sd], 0.0)
 
 
 def test_heritability_is_that_of_the_draws(posterior: tuple[SingleEffects, Candidates]) -> None:
     draws = draw_weights(*posterior, 11, draws=64, tilt=TILT)
     other = 0.3 ** np.abs(np.subtract.outer(np.arange(P), np.arange(P)))
-    mean, sd = heritability(draws, [MatrixLD(R), MatrixLD(other)])
+    mean, sd = heritability(draws, [MatrixLD(R), MatrixLD(other)], np.eye(2))
     weight = np.exp(draws.log_weight)
     for s, r in enumerate((R, other)):
         w = draws.columns[s].toarray()
         h2 = np.array([row @ r @ row for row in w])
         np.testing.assert_allclose(mean[s], weight @ h2, rtol=1e-12)
         np.testing.assert_allclose(sd[s], np.sqrt(weight @ (h2 - weight @ h2) ** 2), rtol=1e-10)
+
+
+def test_heritability_over_studies_is_averaged_within_each_draw(
+    posterior: tuple[SingleEffects, Candidates],
+) -> None:
+    """Two draws whose studies move in opposite directions: the average is the same in both, its SD zero."""
+    columns = tuple(sparse.csr_array(np.diag(np.sqrt(h2))) for h2 in ([0.1, 0.3], [0.3, 0.1]))
+    draws = draw_weights(*posterior, 1, draws=2, replicates=1)
+    draws = replace(draws, columns=columns, log_weight=np.log([0.5, 0.5]))
+    ld = [MatrixLD(np.eye(2))] * 2
+    mean, sd = heritability(draws, ld, np.array([[0.5, 0.5], [0.25, 0.75], [1, 0]]))
+    np.testing.assert_allclose(mean, 0.2)
+    np.testing.assert_allclose(sd, [0, 0.05, 0.1], atol=1e-12)
 
 
 def test_mean_weights_are_the_posterior_mean(posterior: tuple[SingleEffects, Candidates]) -> None:
