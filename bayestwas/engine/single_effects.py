@@ -11,9 +11,8 @@ expression weights for a gene. m runs over a mixture of prior covariances. The p
 independent single effects, each exact given the others (Wang et al. 2020, doi:10.1111/rssb.12388, for one
 study and unit vectors). The effects are interchangeable and the approximation keeps one labelling, so that
 dividing a candidate's prior by L would understate moderate signals up to L times. Instead the effects come in
-an order: effect l may exist only where effect l - 1 does, weighted by its probability, and the odds of all
-its candidates are those of one more inclusion, P(l) / P(l - 1) = sum pi / l for independent (Poisson)
-inclusions.
+an order: effect l may exist only where effect l - 1 does, weighted by its probability, and has the odds of
+one more inclusion (`_posterior`).
 
 Where the LD reference has n_ref people, the score of a column is a noisy one: its variance is inflated by the
 Wishart sampling variance of R lambda_bar seen through the column,
@@ -143,9 +142,7 @@ def fit_single_effects(
             other_fit = fit.sum(axis=0) - fit[effect]
             u, information = likelihood.see(other_lam, other_fit)
             log_bf, mu = likelihood.terms(u, information)
-            updated, null[effect] = _normalise(
-                log_bf + candidates.log_prior + _gate(null, effect, candidates.log_null), candidates.log_null
-            )
+            updated, null[effect] = _posterior(log_bf, candidates, null[:effect])
             change = float(np.maximum(change, 0.5 * np.abs(updated - alpha[effect]).sum()))  # NaN stays NaN
             alpha[effect], mean[effect], score[effect] = updated, mu, u.T
             if likelihood.grouped is None:
@@ -183,16 +180,20 @@ def _fitted(lam: Floats, ld: LD, support: float) -> Floats:
     return ld.apply(index, lam[index])
 
 
-def _gate(null: Floats, effect: int, log_null: float) -> float:
-    """log of P(the effect before this one is there) / (effect + 1); 0 where no effect can be empty.
+def _posterior(log_bf: Floats, candidates: Candidates, earlier_null: Floats) -> tuple[Floats, float]:
+    """Probabilities (K, M) of one effect and of its being empty, given the nulls of the effects before it.
 
-    With candidates included independently, n effects are Poisson-like: each further effect has the odds of
-    all candidates over its rank, P(n) / P(n - 1) = sum pi / n.
+    The effect exists only where the one before it does, and its odds are those of one more inclusion: with
+    candidates included independently P(l) / P(l - 1) = sum pi / l. That is exact for effects that are spread
+    over the same candidates, and too low by up to the rank for a further effect that is sure of its own
+    candidate. Dividing by the measured overlap with earlier effects instead was tried: it mends that case,
+    and lets weak effects add up (docs/benchmarks.md).
     """
-    if not np.isfinite(log_null):
-        return 0.0
-    before = 1.0 if effect == 0 else max(1 - float(null[effect - 1]), 1e-300)
-    return float(np.log(before / (effect + 1)))
+    log_posterior = log_bf + candidates.log_prior
+    if np.isfinite(candidates.log_null) and len(earlier_null):
+        there = max(1 - float(earlier_null[-1]), 1e-300)
+        log_posterior = log_posterior + np.log(there / (len(earlier_null) + 1))
+    return _normalise(log_posterior, candidates.log_null)
 
 
 def _normalise(log_posterior: Floats, log_null: float) -> tuple[Floats, float]:
@@ -216,10 +217,9 @@ def from_score(
     parts: list[Floats] = []
     nulls: list[float] = []
     means: list[Floats] = []
-    for effect, u in enumerate(score):
+    for u in score:
         log_bf, mean = likelihood.terms(np.ascontiguousarray(u.T), information)
-        gate = _gate(np.array(nulls), effect, candidates.log_null)
-        alpha, null = _normalise(log_bf + candidates.log_prior + gate, candidates.log_null)
+        alpha, null = _posterior(log_bf, candidates, np.array(nulls))
         parts.append(alpha)
         nulls.append(null)
         means.append(mean)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -18,49 +17,14 @@ from bayestwas import names
 from bayestwas.data.results import blank_of_locus, check_result
 from bayestwas.engine import gene_trait as engine
 from bayestwas.engine.credible import credible_set
-from bayestwas.engine.draws import WeightDraws, draw_weights, heritability, mean_weights
-from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPosterior, GeneTraitPriors
+from bayestwas.engine.gene_trait import GeneTraitPosterior, GeneTraitPriors
 from bayestwas.engine.ld import LD
 from bayestwas.engine.likelihood import covariance_root
-from bayestwas.engine.single_effects import inclusion
-from bayestwas.fit.panels import gwas_arrays, read_panels
+from bayestwas.fit.prepared import Prepared, gene_seed, prepare, targets
+from bayestwas.fit.refine import refined
 from bayestwas.fit.settings import Settings
-from bayestwas.fit.weights import gene_posterior
 
 Floats = NDArray[np.float64]
-
-# Support of every variant in the tilt of the draws, beside its direct PIP: keeps the importance weights
-# bounded.
-TILT_FLOOR = 1e-4
-
-
-@dataclass(frozen=True)
-class GeneDraws:
-    """One gene of a block: its draws over the studies, its mean weights, and where it was measured."""
-
-    gene: str
-    contexts: tuple[int, ...]  # measured in at least one ancestry
-    draws: WeightDraws  # columns over the variants of the block, per study
-    mean: tuple[sparse.csr_array, ...]
-    h2: Floats  # (contexts,)
-    h2_sd: Floats
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A block ready for the trait model: arrays, and the draws of its genes."""
-
-    ancestries: tuple[str, ...]  # those with a GWAS come first
-    contexts: tuple[str, ...]
-    z: Floats
-    n: Floats
-    ld: tuple[LD, ...]
-    genes: tuple[GeneDraws, ...]
-
-    @property
-    def usable(self) -> int:
-        """Variants with a z-score and LD in at least one ancestry."""
-        return int((np.isfinite(self.z) & np.array([one.variance > 0 for one in self.ld])).any(axis=0).sum())
 
 
 def fit_genes(
@@ -88,105 +52,38 @@ def fit_genes(
     """
     settings, priors = settings or Settings(), priors or engine.DEFAULT_PRIORS
     began = time.process_time()
-    draws = settings.draws
-    while True:
-        prepared = prepare(locus, weights, priors, settings, seed, draws)
-        full = fit_block(prepared, priors, settings, seed=seed)
-        if 2 * draws > settings.max_draws or precise(full, settings):
-            break
-        draws *= 2
+    prepared, full = sufficient(locus, weights, priors, settings, seed)
     return describe(locus, prepared, full, priors, settings, seed, began)
 
 
-def precise(full: GeneTraitPosterior, settings: Settings) -> bool:
-    """Whether more draws of the weights are not needed (or, for the cut posterior, are not what would
-    help)."""
-    return not settings.feedback or bool((full.gene_mcse <= settings.target_mcse).all())
-
-
-def prepare(
+def sufficient(
     locus: xr.DataTree,
     weights: xr.DataTree,
     priors: GeneTraitPriors,
     settings: Settings,
     seed: int,
-    draws: int,
-) -> Prepared:
-    """Draw the weights of every gene and gather the GWAS and its LD."""
-    ancestries, z, n, ld = gwas_arrays(locus)
-    tilt = None
-    if settings.feedback and len(ancestries):
-        direct = engine.fit_direct(z, n, ld, priors, effects=settings.trait_effects)
-        tilt = inclusion(direct.alpha.sum(axis=2)) + TILT_FLOOR
-    marginals, measures = weights[names.MARGINALS].dataset, weights[names.CONSTANT].dataset
-    everyone = [str(a) for a in marginals[names.ANCESTRY].values]
-    contexts = [str(c) for c in marginals[names.CONTEXT].values]
-    panels = read_panels(locus, settings.min_allele_count)
-    operators = dict(zip(ancestries, ld, strict=True))
-    for (_, ancestry), panel in panels.items():
-        operators.setdefault(ancestry, panel.ld)
-    size = locus.sizes[names.VARIANT]
-    genes = []
-    for gene in [str(g) for g in marginals[names.GENE].values]:
-        index, posterior = gene_posterior(locus, weights, gene)
-        drawn = draw_weights(
-            posterior.fit,
-            posterior.candidates,
-            gene_seed(seed, gene),
-            draws=draws,
-            tilt=None if tilt is None else tilt[index],
-        )
-        drawn = replace(drawn, columns=_spread(drawn.columns, index, size))
-        measured = measures["n"].sel({names.GENE: gene}).values.reshape(len(contexts), len(everyone))
-        share = measured / np.maximum(measured.sum(axis=1, keepdims=True), 1.0)
-        by_context = np.kron(np.eye(len(contexts)), np.ones((1, len(everyone)))) * share.ravel()
-        h2, h2_sd = heritability(drawn, [operators[a] for _ in contexts for a in everyone], by_context)
-        genes.append(
-            GeneDraws(
-                gene,
-                tuple(int(c) for c in np.flatnonzero(measured.sum(axis=1) > 0)),
-                drawn,
-                _spread(mean_weights(posterior.fit), index, size),
-                h2,
-                h2_sd,
-            )
-        )
-    return Prepared(tuple(everyone), tuple(contexts), z, n, tuple(ld), tuple(genes))
+    ready: Prepared | None = None,
+) -> tuple[Prepared, GeneTraitPosterior]:
+    """Draws of the weights until every PIP is precise, or the most that are allowed, and their fit.
+
+    Draws are refined twice around those that the GWAS keeps; where that is not enough, the first draws are
+    doubled. `ready`: first draws that are there already.
+    """
+    draws = settings.draws
+    while True:
+        first = ready or prepare(locus, weights, priors, settings, seed, draws)
+        now, full = first, fit_block(first, priors, settings)
+        for _ in range(settings.refinements if settings.feedback else 0):
+            now = refined(locus, weights, first, now, full, seed)
+            full = fit_block(now, priors, settings)
+        if 2 * draws > settings.max_draws or precise(full, settings):
+            return now, full
+        draws, ready = 2 * draws, None
 
 
-def gene_seed(seed: int, gene: str) -> np.random.SeedSequence:
-    """The seed of one gene's draws: a function of the run's seed and the gene's name only."""
-    return np.random.SeedSequence([seed, zlib.crc32(gene.encode())])
-
-
-def _spread(
-    columns: Sequence[sparse.csr_array], index: NDArray[np.intp], size: int
-) -> tuple[sparse.csr_array, ...]:
-    """Columns over the cis-window as columns over the block."""
-    return tuple(
-        sparse.csr_array((one.data, index[one.indices], one.indptr), shape=(one.shape[0], size))
-        for one in columns
-    )
-
-
-def targets(prepared: Prepared, plug_in: bool = False, only: int | None = None) -> list[GeneColumns]:
-    """The gene-contexts as candidates: by their draws, their mean weights, or the single draw number
-    `only`."""
-    studies = len(prepared.ancestries)
-    out = []
-    for g, gene in enumerate(prepared.genes):
-        for c in gene.contexts:
-            part = slice(c * studies, c * studies + len(prepared.z))
-            if plug_in:
-                out.append(GeneColumns(g, c, gene.mean[part], np.zeros(1), np.zeros(1, dtype=np.intp)))
-            elif only is not None:
-                columns = tuple(one[[only]] for one in gene.draws.columns[part])
-                out.append(GeneColumns(g, c, columns, np.zeros(1), np.zeros(1, dtype=np.intp)))
-            else:
-                out.append(
-                    GeneColumns(g, c, gene.draws.columns[part], gene.draws.log_weight, gene.draws.replicate)
-                )
-    return out
+def precise(full: GeneTraitPosterior, settings: Settings) -> bool:
+    """Whether more draws are not needed; for the cut posterior they are not what would help."""
+    return not settings.feedback or bool((full.gene_mcse <= settings.target_mcse).all())
 
 
 def fit_block(

@@ -16,6 +16,7 @@ class Settings:
     trait_effects : most single effects on the trait in a block.
     expression_effects : most single effects on the expression of a gene.
     draws : draws of the weights of a gene to begin with; doubled until pip_mcse is small, up to `max_draws`.
+    refinements : times the draws are renewed around those that the GWAS keeps.
     target_mcse : largest Monte Carlo standard error of a gene's PIP that is accepted without more draws.
     feedback : let the GWAS reweigh the weights (full Bayes); False keeps the expression posterior (cut
         posterior).
@@ -32,6 +33,7 @@ class Settings:
     expression_effects: int = 5
     draws: int = 128
     max_draws: int = 1024
+    refinements: int = 2
     target_mcse: float = 0.02
     feedback: bool = True
     learn: bool = True

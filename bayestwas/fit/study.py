@@ -26,7 +26,8 @@ from bayestwas.engine import gene_trait, weights
 from bayestwas.engine.gene_trait import GeneTraitPriors, TraitSums
 from bayestwas.engine.weights import WeightPriors, WeightSums
 from bayestwas.errors import BayestwasError
-from bayestwas.fit.gene_trait import Prepared, describe, fit_block, fit_genes, precise, prepare
+from bayestwas.fit.gene_trait import describe, fit_block, sufficient
+from bayestwas.fit.prepared import Prepared, prepare
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import fit_weights, weight_sums
 
@@ -185,14 +186,14 @@ def _finish(
     began = time.process_time()
     try:
         locus = source()
-        if (folder / f"{number}.pickle").exists():
-            fitted, ready = _load(folder, number)
-            full = fit_block(ready, priors.trait, settings)
-            if 2 * settings.draws > settings.max_draws or precise(full, settings):
-                return describe(locus, ready, full, priors.trait, settings, seed, began)
-        else:
-            fitted = fit_weights(locus, priors=priors.weights, settings=settings)
-        return fit_genes(locus, fitted, priors=priors.trait, settings=settings, seed=seed)
+        kept = (folder / f"{number}.pickle").exists()
+        fitted, ready = (
+            _load(folder, number)
+            if kept
+            else (fit_weights(locus, priors=priors.weights, settings=settings), None)
+        )
+        block, full = sufficient(locus, fitted, priors.trait, settings, seed, ready)
+        return describe(locus, block, full, priors.trait, settings, seed, began)
     except BayestwasError as error:
         return _failed(source, str(error), settings)
     except Exception as error:

@@ -141,7 +141,7 @@ def _likeliest_other(e: GeneEvidence) -> tuple[float, str]:
 
 def _competition(pip: float, other_pip: float, other: str, kind: str) -> str:
     """What else may explain the association, where there is such a thing to say."""
-    if pip >= CERTAIN:
+    if pip >= CERTAIN or (pip < COMPETITOR and kind != "fall"):  # decided, or never a candidate
         return ""
     if other_pip < COMPETITOR:
         return "no single variant or other gene takes its place" if kind == "fall" else ""

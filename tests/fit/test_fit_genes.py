@@ -12,7 +12,8 @@ import xarray as xr
 from scipy import sparse
 
 from bayestwas.engine.ld import MatrixLD
-from bayestwas.fit.gene_trait import fit_genes, gene_seed, prepare, twas_z
+from bayestwas.fit.gene_trait import fit_genes, twas_z
+from bayestwas.fit.prepared import gene_seed, prepare
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import fit_weights
 

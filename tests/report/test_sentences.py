@@ -71,8 +71,7 @@ CASES = {
     "stable and low": (
         {"pip": 0.001, "pip_plugin": 0.004, "pip_weights": 0.001, "pip_ld": 0.02, **SNP},
         "G: the PIP is <0.01, and <0.01 with weights and LD taken as exact: carrying their uncertainty"
-        " changes it little; a direct effect of 20:44554015:C:T (PIP 0.70) is the more probable"
-        " explanation of the association.",
+        " changes it little.",
     ),
     "a change within the Monte Carlo error is none": (
         {"pip": 0.5, "pip_plugin": 0.7, "pip_weights": 0.5, "pip_ld": 0.5, "pip_mcse": 0.11},
