@@ -180,7 +180,7 @@ def _definite(noise: Floats) -> Floats:
 
 
 def sums(posterior: WeightPosterior, distance: Floats, contexts: int, priors: WeightPriors) -> WeightSums:
-    """What this gene contributes to learning `priors`."""
+    """What this gene contributes to learning `priors`; with one context, nothing about sharing."""
     alpha = posterior.fit.alpha
     by_component = alpha.sum(axis=(0, 1)).reshape(-1, len(priors.sizes))
     bins = distance_bin(distance)
@@ -190,7 +190,8 @@ def sums(posterior: WeightPosterior, distance: Floats, contexts: int, priors: We
     mass = np.bincount(bins, weight, minlength=len(priors.density)).astype(np.float64)
     expected = float((count * priors.density).sum())
     return WeightSums(
-        1.0, float(alpha.sum()), by_component.sum(axis=0), float(by_component[0].sum()),
+        1.0, float(alpha.sum()), by_component.sum(axis=0),
+        float(by_component[0].sum()) if contexts > 1 else 0.0,
         float(by_component[1:].sum()) if contexts > 1 else 0.0,
         mass, mass.sum() * count / max(expected, 1e-300),
     )  # fmt: skip

@@ -371,8 +371,9 @@ def test_one_context_says_nothing_about_sharing() -> None:
     priors = WeightPriors()
     one = expression(np.random.default_rng(15), 1, 2, (150.0, 80.0))
     total = sums(fit_expression(one, priors), DISTANCE, 1, priors)
-    assert total.specific == 0.0
-    assert learn(replace(total, shared=0.0), priors).shared == priors.shared
+    assert total.found > 0.5  # there is an eQTL, which could have been counted as shared
+    assert total.shared == total.specific == 0.0
+    assert learn(total, priors).shared == priors.shared
 
 
 def test_sums_add_up_whatever_the_order() -> None:
