@@ -38,7 +38,7 @@ class GeneTraitPriors:
 
     Attributes
     ----------
-    gene : expected number of causal contexts per (gene, context) candidate.
+    gene : expected number of causal contexts per gene, shared by the contexts it was measured in.
     direct : expected number of direct effects per variant.
     gene_variance : prior variance of gamma, trait SD per SD of expression, squared.
     direct_variance : prior variance of a direct effect, trait SD per SD of genotype, squared.
@@ -53,7 +53,7 @@ class GeneTraitPriors:
     direct_correlation: float = 0.9
 
 
-# Before a study says otherwise: one gene-context in twenty and one variant in a thousand of a block that
+# Before a study says otherwise: one gene in twenty and one variant in a thousand of a block that
 # was chosen for its association; a causal gene explains up to about one per cent of the trait (gamma of SD
 # 0.1), a variant 0.1 per cent.
 DEFAULT_PRIORS = GeneTraitPriors(gene=0.05, direct=1e-3, gene_variance=0.01, direct_variance=0.0009)
@@ -137,7 +137,10 @@ def build_candidates(
     scale[:p, 0] = priors.direct_variance
     scale[p:, 1] = priors.gene_variance
     if targets:
-        log_prior[p:, 1] = np.log(priors.gene) + np.concatenate([t.log_weight for t in targets])
+        # a gene has its prior once, however many contexts it was measured in
+        contexts = np.bincount([t.gene for t in targets])
+        share = [np.log(priors.gene / contexts[t.gene]) + t.log_weight for t in targets]
+        log_prior[p:, 1] = np.concatenate(share)
     columns = (
         tuple(sparse.csr_array(sparse.vstack([t.columns[a] for t in targets])) for a in range(ancestries))
         if targets
@@ -317,6 +320,23 @@ def _effects(
     return (first, spread, positive, positive_mean), (squares[0], squares[1])
 
 
+def twas_z(z: Floats, n: Floats, ld: Sequence[LD], weights: Sequence[sparse.csr_array]) -> float:
+    """Classical TWAS z of one gene, sum_a sqrt(n_a) w_a'z_a / sqrt(sum_a n_a w_a'R_a w_a), for one ancestry
+    w'z / sqrt(w'Rw).
+
+    Gusev et al. 2016 (doi:10.1038/ng.3506) for one ancestry; ancestries are combined as a fixed effect per SD
+    of expression. NaN where no weight falls on a variant of the GWAS.
+    """
+    score = information = 0.0
+    for a, row in enumerate(weights):
+        usable = np.isfinite(z[a]) & (ld[a].variance > 0)
+        index = row.indices[usable[row.indices]]
+        w = row.toarray().ravel()[index]
+        score += float(np.sqrt(n[a]) * (w @ z[a, index]))
+        information += float(n[a] * (w @ ld[a].gram(index) @ w))
+    return score / np.sqrt(information) if information > 0 else np.nan
+
+
 def _error_of_mean(values: Floats) -> Floats:
     """Standard error of the mean over the rows."""
     return values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(values.shape[1])
@@ -376,7 +396,7 @@ class TraitSums:
 def sums(posterior: GeneTraitPosterior, usable: int) -> TraitSums:
     """The sums of one block with `usable` variants."""
     return TraitSums(
-        float(posterior.alpha.sum()), float(posterior.alpha.shape[1]),
+        float(posterior.alpha.sum()), float(posterior.gene_alpha.shape[1]),
         float(posterior.alpha_direct.sum()), float(usable),
         posterior.gene_square, posterior.direct_square,
     )  # fmt: skip

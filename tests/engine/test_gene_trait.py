@@ -226,12 +226,11 @@ def test_the_monte_carlo_error_is_honest_with_many_effects(
 
 
 def test_contexts_of_a_gene_add_up(two_genes: tuple[np.ndarray, list[np.ndarray]]) -> None:
-    """One column in two contexts at half the odds: each has half of the gene, and the gene what it had."""
+    """One column in two contexts, which share the prior: each has half of the gene, and the gene what it had."""
     z, weights = two_genes
     single = fit_gene_trait(z, N, references(np.inf), [columns(0, [weights[0][None]] * 2)], PRIORS, effects=4)
     targets = [columns(0, [weights[0][None]] * 2, context=c) for c in range(2)]
-    half = replace(PRIORS, gene=PRIORS.gene / 2)
-    double = fit_gene_trait(z, N, references(np.inf), targets, half, effects=4)
+    double = fit_gene_trait(z, N, references(np.inf), targets, PRIORS, effects=4)
     np.testing.assert_allclose(double.gene_pip, single.gene_pip, atol=1e-9)
     np.testing.assert_allclose(double.alpha[:, 0], double.alpha[:, 1], atol=1e-12)
     np.testing.assert_allclose(double.gene_alpha[:, 0], single.alpha[:, 0], atol=1e-9)
@@ -353,3 +352,19 @@ def test_sums_of_a_fit(two_genes: tuple[np.ndarray, list[np.ndarray]]) -> None:
     np.testing.assert_allclose(total.gene, fit.alpha.sum())
     np.testing.assert_allclose(total.direct, fit.alpha_direct.sum())
     assert (total.gene_candidates, total.direct_candidates) == (2, P)
+
+
+def test_contexts_share_the_prior_of_their_gene() -> None:
+    """A gene without any signal is as improbable in ten contexts as in one: prior odds over one plus odds."""
+    p, draws = 8, 16
+    rng = np.random.default_rng(3)
+    column = sparse.csr_array(np.eye(p)[rng.integers(0, p, draws)] * 0.3)
+    pips = []
+    for contexts in (1, 10):
+        flat = (np.full(draws, -np.log(draws)), np.repeat(np.arange(8), 2))
+        targets = [GeneColumns(0, c, (column,), *flat) for c in range(contexts)]
+        priors = GeneTraitPriors(gene=0.05, direct=1e-4, gene_variance=0.01, direct_variance=0.001)
+        fit = fit_gene_trait(np.zeros((1, p)), np.array([1e4]), [MatrixLD(np.eye(p))], targets, priors)
+        pips.append(fit.gene_pip[0])
+    np.testing.assert_allclose(pips[1], pips[0], rtol=1e-6)
+    assert 0 < pips[0] < 0.05
