@@ -186,8 +186,8 @@ def _posterior(log_bf: Floats, candidates: Candidates, earlier_null: Floats) -> 
     The effect exists only where the one before it does, and its odds are those of one more inclusion: with
     candidates included independently P(l) / P(l - 1) = sum pi / l. That is exact for effects that are spread
     over the same candidates, and too low by up to the rank for a further effect that is sure of its own
-    candidate. Dividing by the measured overlap with earlier effects instead was tried: it mends that case,
-    and lets weak effects add up (docs/benchmarks.md).
+    candidate (tests/engine/test_order.py). Dividing by the overlap with earlier effects instead mends that
+    case, and lets weak effects add up: on the hard benchmark it was the worse of the two.
     """
     log_posterior = log_bf + candidates.log_prior
     if np.isfinite(candidates.log_null) and len(earlier_null):
