@@ -226,7 +226,7 @@ def test_the_monte_carlo_error_is_honest_with_many_effects(
 
 
 def test_contexts_of_a_gene_add_up(two_genes: tuple[np.ndarray, list[np.ndarray]]) -> None:
-    """One column in two contexts, which share the prior: each has half of the gene, and the gene what it had."""
+    """One column in two contexts, which share the prior: each has half, and the gene what it had."""
     z, weights = two_genes
     single = fit_gene_trait(z, N, references(np.inf), [columns(0, [weights[0][None]] * 2)], PRIORS, effects=4)
     targets = [columns(0, [weights[0][None]] * 2, context=c) for c in range(2)]

@@ -20,7 +20,7 @@ def test_odds_of_a_moderate_signal_are_divided_by_its_rank(certain: int, expecte
     """
     information = N * SCALE
     moderate = np.sqrt(2 * (1 + 1 / information) * (np.log(1 / ODDS) + 0.5 * np.log1p(information)))
-    z = np.array([[moderate] + [30.0] * certain])
+    z = np.array([[moderate, 30.0, 25.0][: certain + 1]])  # no ties: equal z-scores can share two effects
     p = z.shape[1]
     candidates = Candidates(p, (), np.full((p, 1), np.log(ODDS)), np.full((p, 1), SCALE), np.ones((1, 1, 1)))
     fit = fit_single_effects(z, np.array([N]), [MatrixLD(np.eye(p))], candidates, effects=5)
