@@ -146,7 +146,9 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "gene_block": Variable((GENE,), "", "block of the gene"),
         "chromosome": Variable((GENE,), "", "chromosome of the gene"),
         "tss": Variable((GENE,), "base pairs, 1-based", "transcription start site"),
-        "n_variants": Variable((GENE,), "variants", "variants in the cis-window"),
+        "n_variants": Variable(
+            (GENE,), "variants", "variants of the cis-window that a GWAS or a panel can use"
+        ),
         "status": Variable((GENE,), "", "ok, warning, skipped or failed"),
         "reason": Variable((GENE,), "", "why the status is not ok"),
     },

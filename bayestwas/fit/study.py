@@ -26,7 +26,8 @@ from bayestwas.engine import gene_trait, weights
 from bayestwas.engine.gene_trait import GeneTraitPriors, TraitSums
 from bayestwas.engine.weights import WeightPriors, WeightSums
 from bayestwas.errors import BayestwasError
-from bayestwas.fit.gene_trait import describe, fit_block, sufficient
+from bayestwas.fit.describe import describe
+from bayestwas.fit.gene_trait import fit_block, sufficient, switched
 from bayestwas.fit.prepared import Prepared, prepare
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import fit_weights, weight_sums
@@ -193,7 +194,8 @@ def _finish(
             else (fit_weights(locus, priors=priors.weights, settings=settings), None)
         )
         block, full = sufficient(locus, fitted, priors.trait, settings, seed, ready)
-        return describe(locus, block, full, priors.trait, settings, seed, began)
+        posteriors = switched(block, full, priors.trait, settings)
+        return describe(locus, block, posteriors, priors.trait, settings, seed, began)
     except BayestwasError as error:
         return _failed(source, str(error), settings)
     except Exception as error:

@@ -11,11 +11,13 @@ import pytest
 import xarray as xr
 from scipy import sparse
 
+from bayestwas.engine.gene_trait import twas_z
 from bayestwas.engine.ld import MatrixLD
-from bayestwas.fit.gene_trait import fit_genes, twas_z
+from bayestwas.fit.gene_trait import fit_genes
 from bayestwas.fit.prepared import gene_seed, prepare
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import fit_weights
+from bayestwas.report.tables import genes_table
 
 Build = Callable[..., xr.DataTree]
 PIPS = ("pip", "pip_mcse", "pip_plugin", "pip_weights", "pip_ld", "context_pip", "pip_direct")
@@ -233,6 +235,37 @@ def test_no_association_finds_nothing(build: Build, settings: Settings) -> None:
     np.testing.assert_array_equal(result["observed_data"]["twas_z"], 0.0)
 
 
+def test_a_gwas_without_values_has_no_twas_z(build: Build, settings: Settings) -> None:
+    """Nothing can be tested: the z is missing, not zero. The genes were measured, and have their context."""
+    result = run(build(gwas=lambda g: {a: (np.full_like(z, np.nan), n) for a, (z, n) in g.items()}), settings)
+    check_sane(result)
+    assert status(result) == ["ok"] * 4
+    assert np.isnan(result["observed_data"]["twas_z"].values).all()
+    assert (result["marginals"]["best_context"].values != "").all()
+    table = genes_table(result)
+    assert table["twas_z"].isna().all()
+    assert table["best_context"].isin(["blood", "liver"]).all()
+
+
+def test_n_variants_counts_what_can_be_used(build: Build, settings: Settings, fitted: xr.DataTree) -> None:
+    """Three variants: absent everywhere, from the GWAS only, and from the panels only. One is not used."""
+
+    def gwas(given: dict[str, Any]) -> dict[str, Any]:
+        return {a: (np.where(np.arange(len(z)) < 2, np.nan, z), n) for a, (z, n) in given.items()}
+
+    def panels(given: list[Any]) -> list[Any]:
+        lost = np.isin(np.arange(len(given[0][2])), [0, 2])[:, None]
+        return [(*x[:2], np.where(lost, -1, x[2]).astype(np.int8), *x[3:]) for x in given]
+
+    after = run(build(gwas=gwas, panels=panels), settings)
+    locus = build()
+    first, tss = locus.dataset["position"].values[0], locus["genes"]["tss"].values
+    near = np.abs(first - tss) <= locus.attrs["cis_window"]
+    assert near.any()
+    lost = fitted["constant_data"]["n_variants"].values - after["constant_data"]["n_variants"].values
+    np.testing.assert_array_equal(lost, near.astype(float))
+
+
 def test_one_variant(build: Build, settings: Settings) -> None:
     result = run(
         build(
@@ -334,7 +367,7 @@ def test_twas_z_is_the_textbook_formula() -> None:
     np.testing.assert_allclose(
         twas_z(holes[:1], n[:1], ld[:1], rows[:1]), kept @ z[0] / np.sqrt(kept @ r[0] @ kept), rtol=1e-12
     )
-    assert twas_z(np.full((1, 6), np.nan), n[:1], ld[:1], rows[:1]) == 0.0
+    assert np.isnan(twas_z(np.full((1, 6), np.nan), n[:1], ld[:1], rows[:1]))
 
 
 def test_twas_z_of_a_result_is_that_of_its_mean_weights(
