@@ -15,7 +15,15 @@ from bayestwas import names
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
 from bayestwas.data.variants import chromosome_labels, chromosome_order
 from bayestwas.errors import HarmonisationError
-from bayestwas.harmonise.alleles import DROPPED, LEDGER_COLUMNS, Alignment, VariantFile, align, canonical_ids
+from bayestwas.harmonise.alleles import (
+    DROPPED,
+    LEDGER_COLUMNS,
+    NO_FREQUENCY,
+    Alignment,
+    VariantFile,
+    align,
+    canonical_ids,
+)
 from bayestwas.harmonise.files import FileNames, name_files, variant_files
 from bayestwas.harmonise.fit_together import check_builds, check_overlap, overlap_matrix
 from bayestwas.harmonise.genes import (
@@ -79,7 +87,7 @@ def harmonise(study: Study) -> Harmonised:
     Variants are matched by chromosome, position and alleles. The effect allele of a variant is that of the
     first GWAS that holds it, otherwise of the first LD reference, otherwise of the first panel. A variant
     enters where a GWAS holds it together with the LD of that ancestry, or where a panel holds it. Reads no
-    genotypes but those of palindromic variants whose strand depends on a frequency. Raises
+    genotypes but those of palindromic variants, whose strand may depend on a frequency. Raises
     `HarmonisationError` where files do not fit together.
     """
     known = panel_genes(study)
@@ -109,7 +117,7 @@ def harmonise(study: Study) -> Harmonised:
     sources = list(named.gwas.values())
     genes = gene_table(requested, present, blocks, variants, rows, prepared, sources, spans, study.cis_window)
     counted = _count(blocks, variants, genes)
-    told = (*notes, *duplicates, *_notes(study, counted))
+    told = (*notes, *duplicates, *_palindromes(ledger), *_notes(study, counted))
     return Harmonised(
         study, variants, ledger, overlap, counted, genes, told, rows, signs, tuple(prepared), named, spans
     )
@@ -210,6 +218,18 @@ def _duplicates(files: Sequence[VariantFile], ledgers: Sequence[pd.DataFrame]) -
                 f"{file.name}: {count} rows are duplicate variants and are dropped, all copies of each"
             )
     return notes
+
+
+def _palindromes(ledger: pd.DataFrame) -> list[str]:
+    """A sentence where palindromic variants are dropped for want of a frequency."""
+    lost = ledger.loc[ledger["reason"].str.startswith(NO_FREQUENCY), "variant"].nunique()
+    if not lost:
+        return []
+    these = "palindromic variant (A/T or C/G) is" if lost == 1 else "palindromic variants (A/T or C/G) are"
+    return [
+        f"{lost} {these} dropped from a file or more: without frequencies their strand is not known. A "
+        "column effect_allele_frequency in the GWAS keeps most of them"
+    ]
 
 
 def _notes(study: Study, blocks: pd.DataFrame) -> list[str]:

@@ -1,15 +1,16 @@
 """Alleles: which rows of which files are the same variant, in which orientation and on which strand.
 
 The first file that holds a variant sets its effect allele. A later row of the same variant is kept, flipped
-(alleles swapped) or turned to the other strand; palindromic pairs (A/T, C/G), whose labels read the same on
-both strands, are settled by identifiers that spell out the alleles or by frequencies, and dropped where
-neither can.
+(alleles swapped) or turned to the other strand. Palindromic pairs (A/T, C/G), whose labels read the same on
+both strands, are settled by frequencies, then by identifiers that spell out the alleles, and dropped where
+neither can. Identifiers are evidence only between files that are on one strand everywhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ _SNP_PAIRS = {
     for b in _COMPLEMENT
 }
 _PALINDROMIC = ("A/T", "C/G")
+_TELLING = ("A/C", "A/G")  # pairs of single bases whose labels tell the strand
 
 
 def _no_frequency(rows: np.ndarray) -> np.ndarray:
@@ -114,11 +116,15 @@ def align(files: Sequence[VariantFile]) -> Alignment:
         old = usable & ~new
         action = np.full(len(table), KEPT, dtype=object)
         sign = np.ones(len(table), dtype=np.int8)
-        action[old], reason[old], sign[old] = _orient(file, old, index[old], labels[old], reference, seen)
+        turned = np.zeros(len(table), dtype=bool)
+        action[old], reason[old], sign[old], turned[old] = _orient(
+            file, old, index[old], labels[old], reference, seen
+        )
         action[reason != ""] = np.where(action[reason != ""] == KEPT, DROPPED, action[reason != ""])
-        index[new] = reference.add(keys[new], table[new])
+        index[new] = reference.add(keys[new], table[new], labels[new])
         held = action != DROPPED
-        reference.hold(file.name, index[held], file.row[held], sign[held])
+        ids = table["variant_id"].to_numpy(dtype=object)[held]
+        reference.held[file.name] = _Held(index[held], file.row[held], sign[held], turned[held], ids)
         ledgers.append(_ledger(file, table, index, action, reason, reference))
         seen.append(file)
     return reference.alignment(ledgers)
@@ -140,43 +146,53 @@ class _Codes:
         return (parts[0] << 56) | (position.astype(np.int64) << 27) | parts[1]
 
 
+class _Held(NamedTuple):
+    """What one file holds: numbers of variants, rows of the file, signs, whether on the other strand,
+    identifiers."""
+
+    number: np.ndarray
+    row: np.ndarray
+    sign: np.ndarray
+    turned: np.ndarray
+    ids: np.ndarray
+
+
 class _Reference:
     """The variants found so far, in the orientation of the first file that held each."""
 
     def __init__(self) -> None:
         self.keys = np.zeros(0, dtype=np.int64)
         self.tables: list[pd.DataFrame] = []
-        self.effect, self.other, self.ids = (np.zeros(0, dtype=object) for _ in range(3))
-        self.held: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self.effect, self.other = (np.zeros(0, dtype=object) for _ in range(2))
+        self.telling = np.zeros(0, dtype=bool)
+        self.held: dict[str, _Held] = {}
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         return pd.Index(self.keys).get_indexer(pd.Index(keys))
 
-    def add(self, keys: np.ndarray, table: pd.DataFrame) -> np.ndarray:
+    def add(self, keys: np.ndarray, table: pd.DataFrame, labels: np.ndarray) -> np.ndarray:
         first = len(self.keys)
         self.keys = np.concatenate([self.keys, keys])
         self.tables.append(table)
         self.effect = np.concatenate([self.effect, table["effect_allele"].to_numpy(dtype=object)])
         self.other = np.concatenate([self.other, table["other_allele"].to_numpy(dtype=object)])
-        self.ids = np.concatenate([self.ids, table["variant_id"].to_numpy(dtype=object)])
+        self.telling = np.concatenate([self.telling, np.isin(labels, _TELLING)])
         return np.arange(first, len(self.keys))
 
-    def hold(self, name: str, index: np.ndarray, row: np.ndarray, sign: np.ndarray) -> None:
-        self.held[name] = (index, row, sign)
-
-    def spread(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and signs of a file along the variants found so far."""
-        rows = np.full(len(self.keys), -1, dtype=np.int64)
-        signs = np.ones(len(self.keys), dtype=np.int8)
-        index, row, sign = self.held[name]
-        rows[index], signs[index] = row, sign
-        return rows, signs
+    def spread(self, name: str, what: str, absent: object) -> np.ndarray:
+        """One field of what a file holds along the variants found so far, `absent` where it lacks them."""
+        held = self.held[name]
+        values = getattr(held, what)
+        out = np.full(len(self.keys), absent, dtype=values.dtype)
+        out[held.number] = values
+        return out
 
     def alignment(self, ledgers: list[pd.DataFrame]) -> Alignment:
         variants = pd.concat(self.tables, ignore_index=True).rename(columns={"variant_id": "source_id"})
-        spread = {name: self.spread(name) for name in self.held}
-        rows = {name: rows for name, (rows, _) in spread.items()}
-        return Alignment(variants, rows, {name: signs for name, (_, signs) in spread.items()}, ledgers)
+        unnamed = (variants["source_id"] == "").to_numpy()
+        variants.loc[unnamed, "source_id"] = canonical_ids(variants[unnamed])
+        rows = {name: self.spread(name, "row", -1).astype(np.int64) for name in self.held}
+        return Alignment(variants, rows, {name: self.spread(name, "sign", 1) for name in self.held}, ledgers)
 
 
 def _unusable(file: VariantFile, keys: np.ndarray) -> np.ndarray:
@@ -197,9 +213,9 @@ def _orient(
     labels: np.ndarray,
     reference: _Reference,
     seen: list[VariantFile],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Action, reason and sign of the rows `old` of a file, which are the variants `index` of the
-    reference."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Action, reason, sign and whether on the other strand, of the rows `old` of a file, which are the
+    variants `index` of the reference."""
     table = file.table[old]
     effect, other = table["effect_allele"].to_numpy(), table["other_allele"].to_numpy()
     ref_effect, ref_other = reference.effect[index], reference.other[index]
@@ -214,29 +230,84 @@ def _orient(
     sign[turned_swapped] = -1
     reason[turned_swapped] = "other strand, alleles swapped"
     doubtful = np.flatnonzero(np.isin(labels, _PALINDROMIC))
-    doubtful = doubtful[
-        ~_same_spelling(table["variant_id"].to_numpy()[doubtful], reference.ids[index[doubtful]])
-    ]
     if len(doubtful):
-        verdict = _strand_by_frequency(
-            file, file.row[old][doubtful], sign[doubtful], index[doubtful], reference, seen
+        unsure = _Doubtful(
+            index[doubtful],
+            file.row[old][doubtful],
+            sign[doubtful],
+            table["variant_id"].to_numpy(dtype=object)[doubtful],
         )
+        verdict, why = _settle(file, unsure, _strands(index, turned, reference, seen), reference, seen)
         other_strand = doubtful[verdict == STRAND]
-        action[other_strand], reason[other_strand] = (
-            STRAND,
-            "palindromic, on the other strand by its frequency",
-        )
+        action[other_strand], reason[other_strand] = STRAND, why[verdict == STRAND]
         sign[other_strand] *= -1
-        for code, why in _PALINDROMIC_REASONS.items():
-            action[doubtful[verdict == code]], reason[doubtful[verdict == code]] = DROPPED, why
-    return action, reason, sign
+        turned[other_strand] = True
+        lost = doubtful[verdict == DROPPED]
+        action[lost], reason[lost] = DROPPED, why[verdict == DROPPED]
+    return action, reason, sign, turned
 
 
-_PALINDROMIC_REASONS = {
-    "none": "palindromic, no frequency",
+# ---- palindromic variants -------------------------------------------------------------------------------
+
+NO_FREQUENCY = "palindromic, no frequency"
+_REASONS = {
+    "none": NO_FREQUENCY,
     "half": "palindromic, frequencies near one half do not tell the strand",
     "ancestries": "palindromic, frequencies differ between ancestries",
+    "strands": f"{NO_FREQUENCY}, and its identifier says nothing: other variants are on the other strand",
 }
+
+
+class _Doubtful(NamedTuple):
+    """Palindromic rows of a file: numbers of variants, rows of the file, signs by their labels,
+    identifiers."""
+
+    number: np.ndarray
+    row: np.ndarray
+    sign: np.ndarray
+    ids: np.ndarray
+
+
+def _strands(
+    index: np.ndarray, turned: np.ndarray, reference: _Reference, seen: list[VariantFile]
+) -> dict[str, str]:
+    """Earlier file -> "same", "other" or "mixed": the strand of a file against it, by variants whose labels
+    tell."""
+    told = reference.telling[index]
+    strands = {}
+    for earlier in seen:
+        shared = told & (reference.spread(earlier.name, "row", -1)[index] >= 0)
+        differ = (turned != reference.spread(earlier.name, "turned", False)[index])[shared]
+        strands[earlier.name] = "same" if not differ.any() else "other" if differ.all() else "mixed"
+    return strands
+
+
+def _settle(
+    file: VariantFile,
+    unsure: _Doubtful,
+    strands: dict[str, str],
+    reference: _Reference,
+    seen: list[VariantFile],
+) -> tuple[np.ndarray, np.ndarray]:
+    """kept, strand or dropped, and the reason, per palindromic variant: by frequency, then by identifier."""
+    nearest_first = sorted(seen, key=lambda other: other.ancestry != file.ancestry)
+    verdict = _by_frequency(file, unsure, strands, reference, nearest_first)
+    why = np.full(len(verdict), "palindromic, on the other strand by its frequency", dtype=object)
+    for earlier in nearest_first:
+        open_ = ~np.isin(verdict, (KEPT, STRAND)) & (unsure.ids != "")
+        spelled = np.zeros(len(verdict), dtype=bool)
+        ids = reference.spread(earlier.name, "ids", "")[unsure.number]
+        spelled[open_] = _same_spelling(unsure.ids[open_], ids[open_])
+        if strands[earlier.name] == "same":
+            there = reference.spread(earlier.name, "turned", False)[unsure.number]
+            verdict[spelled] = np.where(there[spelled], STRAND, KEPT)
+            why[spelled] = f"palindromic, named as in {earlier.name}, which is on the other strand here"
+        else:
+            verdict[spelled & (verdict == "none")] = "strands"
+    for code, reason in _REASONS.items():
+        why[verdict == code] = reason
+    verdict[np.isin(verdict, list(_REASONS))] = DROPPED
+    return verdict, why
 
 
 def _same_spelling(ids: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -247,34 +318,42 @@ def _same_spelling(ids: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return equal.fillna(False).to_numpy(dtype=bool)
 
 
-def _strand_by_frequency(
+def _by_frequency(
     file: VariantFile,
-    row: np.ndarray,
-    sign: np.ndarray,
-    index: np.ndarray,
+    unsure: _Doubtful,
+    strands: dict[str, str],
     reference: _Reference,
-    seen: list[VariantFile],
+    earlier_files: list[VariantFile],
 ) -> np.ndarray:
     """kept, strand, or the key of the reason to drop, per palindromic variant.
 
     The frequency in an earlier file of the same ancestry decides either way. One of another ancestry can only
-    confirm the strand: frequencies on opposite sides may as well be a difference between the ancestries.
+    confirm the strand that the other variants of the two files suggest: frequencies on the wrong sides may as
+    well be a difference between the ancestries.
     """
-    own = file.frequency(row)
-    own = np.where(sign > 0, own, 1 - own)
-    verdict = np.full(len(row), "none", dtype=object)
-    for earlier in sorted(seen, key=lambda other: other.ancestry != file.ancestry):
-        rows, signs = reference.spread(earlier.name)
-        open_ = (verdict == "none") & np.isfinite(own) & (rows[index] >= 0)
+    own = file.frequency(unsure.row)
+    own = np.where(unsure.sign > 0, own, 1 - own)
+    verdict = np.full(len(own), "none", dtype=object)
+    for earlier in earlier_files:
+        rows = reference.spread(earlier.name, "row", -1)[unsure.number]
+        open_ = (verdict == "none") & np.isfinite(own) & (rows >= 0)
         if not open_.any():
             continue
-        known = earlier.frequency(rows[index[open_]])
-        known = np.where(signs[index[open_]] > 0, known, 1 - known)
+        at = unsure.number[open_]
+        known = earlier.frequency(rows[open_])
+        known = np.where(reference.spread(earlier.name, "sign", 1)[at] > 0, known, 1 - known)
         mine = own[open_]
         agree = ((mine < RARE) & (known < RARE)) | ((mine > COMMON) & (known > COMMON))
         opposite = ((mine < RARE) & (known > COMMON)) | ((mine > COMMON) & (known < RARE))
-        against = STRAND if earlier.ancestry == file.ancestry else "ancestries"
-        found = np.where(agree, KEPT, np.where(opposite, against, "half")).astype(object)
+        found = np.where(agree, KEPT, np.where(opposite, STRAND, "half")).astype(object)
+        if earlier.ancestry != file.ancestry:
+            expected = reference.spread(earlier.name, "turned", False)[at] ^ (
+                strands[earlier.name] == "other"
+            )
+            unlike = (agree & expected) | (opposite & ~expected)
+            if strands[earlier.name] == "mixed":
+                unlike = agree | opposite
+            found[unlike] = "ancestries"
         verdict[open_] = np.where(np.isfinite(known), found, "none")
     return verdict
 

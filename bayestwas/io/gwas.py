@@ -91,8 +91,8 @@ def read_gwas(path: str | Path, n: float | None = None, source: str | None = Non
     if "variant_id" in columns:
         out["variant_id"] = table[columns["variant_id"]].fillna("").to_numpy(dtype=object)
     else:
-        parts = (out["chromosome"], out["position"].astype(str), out["other_allele"], out["effect_allele"])
-        out["variant_id"] = parts[0] + ":" + parts[1] + ":" + parts[2] + ":" + parts[3]
+        # Not made from the alleles: an identifier that spells them would be taken as evidence of the strand.
+        out["variant_id"] = ""
     if "effect_allele_frequency" in columns:
         frequency = _numbers(table, columns["effect_allele_frequency"])
         bad = ~((frequency >= 0) & (frequency <= 1)) & ~np.isnan(frequency)

@@ -214,6 +214,91 @@ def test_another_ancestry_can_confirm_a_strand_and_not_turn_it(draft: Any) -> No
     assert "donors.AFR" not in set(dropped["file"])
 
 
+def _spelled(draft: Any, row: int) -> None:
+    for name in FILES:
+        draft.tables[name].loc[row, "variant_id"] = "7_1003000_A_T"
+
+
+def _other_strand_throughout(draft: Any, name: str, row: int) -> None:
+    """A file on the other strand: the palindromic row of it too, whose labels read A/T all the same."""
+    _turn(draft, name, _snps(draft))
+    table = draft.tables[name]
+    assert sorted(table.loc[row, ["effect_allele", "other_allele"]]) == ["A", "T"]
+
+
+def test_palindromes_of_a_file_without_identifiers_and_frequencies_are_dropped(draft: Any) -> None:
+    _palindromic(draft, 3)
+    _spelled(draft, 3)
+    draft.tables["gwas.EUR"]["variant_id"] = ""  # as the reader leaves it where there is no such column
+    harmonised = harmonise(draft.build())
+    dropped = _dropped(harmonised).set_index("file")["reason"]
+    assert dropped["gwas.AFR"] == "palindromic, no frequency"
+    assert dropped["ld.EUR"] == "palindromic, no frequency"
+    assert dropped["gwas.EUR"] == "not in the LD reference of EUR (ld.EUR)"
+    assert harmonised.variants["source_id"].iloc[0] == harmonised.variants.index[0]
+    (note,) = harmonised.notes
+    assert note.startswith("1 palindromic variant (A/T or C/G) is dropped from a file or more")
+
+
+def test_identifiers_are_no_evidence_where_the_file_is_on_the_other_strand(draft: Any) -> None:
+    _palindromic(draft, 3)
+    _spelled(draft, 3)
+    _other_strand_throughout(draft, "gwas.EUR", 3)
+    harmonised = harmonise(draft.build())
+    reasons = _dropped(harmonised).set_index("file")["reason"]
+    assert reasons["ld.EUR"].startswith("palindromic, no frequency, and its identifier says nothing")
+    assert reasons["gwas.EUR"] == "not in the LD reference of EUR (ld.EUR)"
+
+
+@pytest.mark.parametrize("spelled", [True, False])
+def test_a_first_file_on_the_other_strand_is_undone_by_frequencies(draft: Any, spelled: bool) -> None:
+    """The panels follow their own ancestry, or their neighbours of the same identifiers; nothing is lost."""
+    _palindromic(draft, 3)
+    if spelled:
+        _spelled(draft, 3)
+    for name in ("ld.EUR", "donors.EUR", "donors.AFR"):
+        _set_frequency(draft, name, 3, 0.2)
+    _eaf(draft, "gwas.AFR", 3, 0.2)
+    _eaf(draft, "gwas.EUR", 3, 0.2)
+    before = _locus(draft)
+    _other_strand_throughout(draft, "gwas.EUR", 3)  # what it calls T is A for all others
+    after = harmonise(draft.build())
+    own = (after.ledger["variant"] == "7:1003000:A:T") & (after.ledger["action"] == "strand")
+    expected = ["gwas.AFR", "ld.EUR", "donors.EUR", "donors.AFR", *(["ld.AFR"] if spelled else [])]
+    assert sorted(after.ledger.loc[own, "file"]) == sorted(expected)
+    tree = after.locus(after.blocks["block"].iloc[0])
+    # only names change: what the first file calls T counts the same allele as A did
+    np.testing.assert_array_equal(tree["gwas/z"].values[0], before["gwas/z"].values[0])
+    if spelled:  # an LD matrix has no frequency: without identifiers it lacks this variant before and after
+        np.testing.assert_array_equal(tree["gwas/z"].values[1], before["gwas/z"].values[1])
+        np.testing.assert_allclose(tree["ld/AFR/correlation"], before["ld/AFR/correlation"])
+    np.testing.assert_array_equal(tree["ld/EUR/dosage"], before["ld/EUR/dosage"])
+    for panel in ("EUR", "AFR"):
+        where = f"expression/LCL/{panel}/dosage"
+        np.testing.assert_array_equal(tree[where], before[where])
+
+
+def test_another_ancestry_on_the_other_strand_confirms_nothing_by_agreeing(draft: Any) -> None:
+    _palindromic(draft, 3)
+    _eaf(draft, "gwas.EUR", 3, 0.2)
+    _eaf(draft, "gwas.AFR", 3, 0.8)  # its T is A for the others, which is rare there and common here
+    _other_strand_throughout(draft, "gwas.AFR", 3)
+    dropped = _dropped(harmonise(draft.build())).set_index("file")["reason"]
+    assert dropped["gwas.AFR"] == "palindromic, frequencies differ between ancestries"
+
+
+def test_clear_frequencies_come_before_identifiers(draft: Any) -> None:
+    _palindromic(draft, 3)
+    _spelled(draft, 3)
+    _eaf(draft, "gwas.EUR", 3, 0.2)
+    _set_frequency(draft, "ld.EUR", 3, 0.8)
+    ledger = harmonise(draft.build()).ledger
+    entry = ledger[(ledger["file"] == "ld.EUR") & (ledger["variant"] != "")]
+    assert entry["reason"].tolist() == ["palindromic, on the other strand by its frequency"]
+    _set_frequency(draft, "ld.EUR", 3, 0.5)  # not clear: the identifiers settle it
+    assert _dropped(harmonise(draft.build())).empty
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_all_copies_of_a_duplicate_are_dropped(draft: Any, name: str) -> None:
     table = draft.tables[name]

@@ -38,7 +38,7 @@ def test_plain_tables_with_any_separator(write: Write, separator: str) -> None:
     gwas = read_gwas(write("z.txt", PLAIN.replace(",", separator)), n=500)
     assert gwas["z"].values.tolist() == [2.5, -1]
     assert gwas["n"].values.tolist() == [500, 500]
-    assert gwas["variant_id"].values.tolist() == ["20:100:G:A", "20:200:T:C"]
+    assert gwas["variant_id"].values.tolist() == ["", ""]  # none is made up: it would be evidence of a strand
 
 
 def test_a_column_n_wins_over_the_argument(write: Write) -> None:
