@@ -66,24 +66,21 @@ def test_the_reported_error_is_the_spread(runs: tuple[Fitted, Fitted]) -> None:
     assert spread / 2 < np.sqrt(np.mean(error**2)) < 2 * spread
 
 
-def test_weights_of_refined_draws_average_to_the_expression_posterior(
-    block: tuple[xr.DataTree, xr.DataTree],
-) -> None:
-    """Refined draws are proposed near the GWAS; their importance weights give the panel's posterior mean back."""
+def test_refined_draws_average_to_the_expression_posterior(block: tuple[xr.DataTree, xr.DataTree]) -> None:
+    """Refined draws are proposed near the GWAS; importance weights give the panel's posterior mean back.
+
+    Five standard errors over seeds, because some sixty variants are looked at, plus the entries that the mean
+    leaves out.
+    """
     locus, weights = block
-    means, exact = [], None
+    gene, means = 1, []
     for seed in SEEDS:
         ready = prepare(locus, weights, DEFAULT_PRIORS, SETTINGS, seed, 128)
         full = fit_block(ready, DEFAULT_PRIORS, SETTINGS)
-        now = refined(locus, weights, ready, ready, full, seed)
-        gene = int(np.argmax(full.gene_pip))
-        draws = now.genes[gene].draws
+        draws = refined(locus, weights, ready, ready, full, seed).genes[gene].draws
         assert len(draws.log_weight) == 256
         means.append(np.exp(draws.log_weight) @ draws.columns[0].toarray())
-        exact = ready.genes[gene].mean[0].toarray().ravel() if seed == 0 else exact
-        if seed == 0:
-            chosen = gene
-        means[-1] = np.exp(now.genes[chosen].draws.log_weight) @ now.genes[chosen].draws.columns[0].toarray()
+    exact = ready.genes[gene].mean[0].toarray().ravel()
     error = np.std(means, axis=0, ddof=1) / np.sqrt(len(SEEDS))
     assert (np.abs(np.mean(means, axis=0) - exact) < 5 * error + 1e-3).all()
 
