@@ -73,14 +73,22 @@ def run(
     ] = True,
     gene: Annotated[
         list[str] | None,
-        typer.Option("--gene", "-g", help="Only this gene; may be repeated.", show_default="all genes"),
+        typer.Option(
+            "--gene",
+            "-g",
+            help="Only the blocks that hold this gene; may be repeated.",
+            show_default="all blocks",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
     """Fit every block of a study; write tables, figures and results.zarr.
 
-    Exit status: 0 all good; 1 finished, with blocks or genes of status failed; 2 could not run. Skipped
-    genes leave the status at 0.
+    Every gene has a status: ok; warning (fitted, and its reason says what to keep in mind); skipped (cannot
+    be fitted with these data); failed (should have been fitted and was not).
+
+    Exit status: 0 all good; 1 finished, with blocks or genes of status failed; 2 could not run; 130
+    interrupted. Warnings and skipped genes leave the status at 0.
     """
     with _one_message():
         from bayestwas.run.pipeline import run_study
@@ -99,6 +107,14 @@ def run(
         typer.echo(f"\nResults in {summary.out}:")
         for name, meaning in _OUTPUTS:
             typer.echo(f"  {name:<18} {meaning}")
+        if summary.warned_genes:
+            many = "1 gene has" if summary.warned_genes == 1 else f"{summary.warned_genes} genes have"
+            typer.echo(
+                f"{many} the status warning: the column reason of genes.tsv says what to keep in mind."
+            )
+        if summary.unknown_genes:
+            listed = ", ".join(summary.unknown_genes)
+            typer.echo(f"Note: in no phenotype file, and skipped: {listed}", err=True)
         if summary.failed_blocks or summary.failed_genes:
             typer.echo(
                 f"Failed: {summary.failed_blocks} blocks, {summary.failed_genes} genes; "

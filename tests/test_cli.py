@@ -23,6 +23,8 @@ class Summary:
     failed_blocks: int = 0
     failed_genes: int = 0
     top: pd.DataFrame = None  # type: ignore[assignment]
+    warned_genes: int = 0
+    unknown_genes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.top = pd.DataFrame({"gene": ["APOB"], "pip": [0.98765], "status": ["ok"]})
@@ -109,6 +111,15 @@ def test_exit_status_tells_of_failures(pipeline: Pipeline, blocks: int, genes: i
     assert done.exit_code == status
     assert (f"Failed: {blocks} blocks, {genes} genes" in done.stderr) == (status == 1)
     assert "APOB" in done.stdout  # finished results are shown in any case
+
+
+def test_warnings_and_unknown_genes_are_told(pipeline: Pipeline) -> None:
+    assert "warning" not in invoke("run", "study.toml", "--out", "out").output
+    pipeline.outcome = Summary(Path("out"), warned_genes=2, unknown_genes=("APOX",))
+    done = invoke("run", "study.toml", "--out", "out", "--quiet")
+    assert done.exit_code == 0
+    assert "2 genes have the status warning" in done.stdout
+    assert "in no phenotype file, and skipped: APOX" in done.stderr
 
 
 def test_users_mistake_is_one_message_and_status_2(pipeline: Pipeline) -> None:

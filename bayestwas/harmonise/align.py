@@ -34,6 +34,7 @@ from bayestwas.harmonise.genes import (
     merged_windows,
     panel_genes,
     prepare_panel,
+    with_neighbours,
 )
 from bayestwas.harmonise.locus import LocusReader, MatrixRows, PanelRows, Rows
 
@@ -48,8 +49,8 @@ class Harmonised:
     effect_allele, other_allele, source_id, block, sorted by position within blocks. `ledger`: file, variant,
     source_id, action, reason. `overlap`: variants shared by each pair of files. `blocks`: block, chromosome,
     start, end, n_variants, n_genes. `genes`: gene, block, chromosome, tss, n_variants, status, reason, one
-    row per requested gene. `notes`: sentences for the user. By file name: `rows` and `signs` along
-    `variants`.
+    row per requested gene and per gene of their blocks, by chromosome and TSS; unknown ones last. `notes`:
+    sentences for the user. By file name: `rows` and `signs` along `variants`.
     """
 
     study: Study
@@ -92,8 +93,7 @@ def harmonise(study: Study) -> Harmonised:
     """
     known = panel_genes(study)
     requested = list(study.genes) if study.genes is not None else list(known.index)
-    present = known.loc[[gene for gene in requested if gene in known.index]]
-    if present.empty:
+    if not known.index.isin(requested).any():
         raise HarmonisationError(
             f"none of the {len(requested)} requested genes is in a phenotype file; first "
             f"{', '.join(requested[:3])}",
@@ -101,8 +101,10 @@ def harmonise(study: Study) -> Harmonised:
             f"{', '.join(known.index[:3])}",
             "Correct the list of genes (versions such as .12 are part of an identifier)",
         )
-    blocks = merged_windows(present, study.cis_window) if study.blocks is None else study.blocks.copy()
+    blocks = merged_windows(known, study.cis_window) if study.blocks is None else study.blocks.copy()
     blocks["chromosome"] = chromosome_labels(blocks["chromosome"])
+    present = with_neighbours(known, requested, blocks)
+    requested = [*present.index, *(gene for gene in requested if gene not in known.index)]
     named = name_files(study)
     prepared, donor_ledger, notes = _prepare_panels(study, named, set(present.index))
     files = variant_files(study, blocks, named)

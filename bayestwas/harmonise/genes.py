@@ -106,6 +106,19 @@ def block_number(blocks: pd.DataFrame, chromosome: np.ndarray, position: np.ndar
     return number
 
 
+def with_neighbours(known: pd.DataFrame, requested: Sequence[str], blocks: pd.DataFrame) -> pd.DataFrame:
+    """The requested genes of `known` and all that share a block with them, by chromosome and TSS.
+
+    The genes of a block compete for its association; fitted without its neighbours, a gene gets their share.
+    """
+    number = block_number(blocks, known["chromosome"].to_numpy(), known["tss"].to_numpy(dtype=np.int64))
+    asked = known.index.isin(list(requested))
+    chosen = known[asked | ((number >= 0) & np.isin(number, number[asked]))]
+    places = zip(chosen["chromosome"], chosen["tss"], chosen.index, strict=True)
+    key = [(chromosome_order(chromosome), tss, str(gene)) for chromosome, tss, gene in places]
+    return chosen.iloc[sorted(range(len(key)), key=key.__getitem__)]
+
+
 def prepare_panel(panel: Panel, genotypes: str, wanted: set[str]) -> tuple[PreparedPanel, list[str]]:
     """Match donors to genotypes and covariates; returns the panel and the donors that were dropped.
 
@@ -191,7 +204,7 @@ def gene_table(
     spans: dict[str, tuple[int, int]],
     cis_window: int,
 ) -> pd.DataFrame:
-    """One row per requested gene: where it belongs, how many variants it has, whether it can be fitted."""
+    """One row per gene of `requested`: where it belongs, its number of variants, whether it can be fitted."""
     tss = present["tss"].to_numpy(dtype=np.int64)
     number = dict(
         zip(present.index, block_number(blocks, present["chromosome"].to_numpy(), tss), strict=True)

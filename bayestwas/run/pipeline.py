@@ -35,7 +35,8 @@ class RunSummary:
 
     `result`: the DataTree that is stored in results.zarr. `out`: the folder of the outputs. `failed_blocks`,
     `failed_genes`: how many have the status failed. `top`: the genes with the highest PIPs (gene, pip,
-    best_context, effect, effect_sd, twas_z, pip_plugin, explanation).
+    best_context, effect, effect_sd, twas_z, pip_plugin, explanation). `warned_genes`: how many have the
+    status warning. `unknown_genes`: requested genes that no phenotype file holds.
     """
 
     result: xr.DataTree
@@ -43,6 +44,8 @@ class RunSummary:
     failed_blocks: int
     failed_genes: int
     top: pd.DataFrame
+    warned_genes: int = 0
+    unknown_genes: tuple[str, ...] = ()
 
 
 def run_study(
@@ -63,7 +66,8 @@ def run_study(
     study_path : the study file. out : a folder that does not exist, or, with `overwrite`, an earlier result.
     seed : of all random draws. workers : processes; neither their number nor their order changes a result.
     feedback : let the GWAS reweigh the expression weights (full Bayes); False: the cut posterior.
-    genes : requested genes, in place of those that the study file names; every one has a row in genes.tsv.
+    genes : fit only the blocks that hold one of these genes, with all genes of those blocks, because they
+        compete; in place of the genes that the study file names. Every one has a row in genes.tsv.
     progress : show how far the run is, on stderr.
 
     The folder appears whole or not at all. A block that fails has the status failed and the run goes on; what
@@ -94,6 +98,8 @@ def run_study(
         int((fates["block_status"].values == names.FAILED).sum()),
         int((constant["status"].values == names.FAILED).sum()),
         top_genes(result),
+        int((constant["status"].values == names.WARNING).sum()),
+        tuple(harmonised.genes.loc[harmonised.genes["chromosome"] == "", "gene"]),
     )
 
 

@@ -36,7 +36,11 @@ KEYS: dict[str, dict[str, Key]] = {
         "name": Key(_TEXT, True, "name of the study"),
         "build": Key(_TEXT, True, "genome build of every file, such as GRCh37"),
         "simulated": Key((bool,), False, "true where the data are simulated"),
-        "genes": Key(_TEXT, False, "file of requested genes, one per line; left out: all genes"),
+        "genes": Key(
+            _TEXT,
+            False,
+            "file of genes, one per line: only the blocks that hold one are fitted; left out: all",
+        ),
         "blocks": Key((dict,), False, "table [blocks]; left out: blocks are made from the gene windows"),
         "settings": Key((dict,), False, "table [settings]"),
         "gwas": Key((list,), True, "tables [[gwas]], one per ancestry"),

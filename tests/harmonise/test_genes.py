@@ -63,12 +63,24 @@ def test_blocks_cut_windows_and_leave_genes_out(draft: Any) -> None:
         harmonised.locus("empty")
 
 
-def test_requested_genes_in_their_order_each_once(draft: Any) -> None:
-    harmonised = harmonise(draft.build(genes=("G2", "nowhere")))
-    assert harmonised.genes["gene"].tolist() == ["G2", "nowhere"]
-    assert _genes(harmonised)["nowhere"] == ("skipped", "in no phenotype file")
-    tree = harmonised.locus(harmonised.blocks["block"].iloc[0])
-    assert tree["expression/LCL/EUR/gene"].values.tolist() == ["G2"]
+def test_requested_genes_bring_the_genes_of_their_blocks(draft: Any) -> None:
+    blocks = _blocks(("b1", "7", 1_000_000, 1_010_000), ("b2", "7", 1_010_000, 1_040_000))
+    apart = harmonise(draft.build(genes=("nowhere", "G2"), blocks=blocks))
+    assert apart.genes["gene"].tolist() == ["G2", "nowhere"]
+    assert _genes(apart)["nowhere"] == ("skipped", "in no phenotype file")
+    assert apart.locus("b2")["expression/LCL/EUR/gene"].values.tolist() == ["G2"]
+    together = harmonise(draft.build(genes=("G2",)))  # one block of merged windows
+    assert together.genes["gene"].tolist() == ["G1", "G2"]
+    tree = together.locus(together.blocks["block"].iloc[0])
+    xr.testing.assert_identical(tree, harmonise(draft.build()).locus(together.blocks["block"].iloc[0]))
+
+
+def test_genes_are_ordered_by_chromosome_and_tss(draft: Any) -> None:
+    draft.genes["tss"] = draft.genes["tss"].to_numpy()[::-1].copy()
+    assert harmonise(draft.build()).genes["gene"].tolist() == ["G2", "G1"]
+
+
+def test_no_requested_gene_is_known(draft: Any) -> None:
     with pytest.raises(HarmonisationError, match=r"none of the 1 requested genes .* such as G1, G2"):
         harmonise(draft.build(genes=("nowhere",)))
 

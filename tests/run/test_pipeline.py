@@ -123,14 +123,19 @@ def test_same_seed_gives_the_same_result_whatever_the_workers(
     )
 
 
-def test_every_requested_gene_has_a_row(tiny_study: Path, tmp_path: Path) -> None:
+def test_every_requested_gene_has_a_row(tiny_study: Path, tiny_run: RunSummary, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_study.parent, tmp_path / "study")
     blocks = (folder / "blocks.bed").read_text().splitlines()
     (folder / "blocks.bed").write_text(blocks[0] + "\n")  # the genes of the second block lie in none
     genes = ("block002_gene01", "block001_gene02", "ENSG404")
     summary = run_study(folder / "study.toml", tmp_path / "out", workers=1, genes=genes, progress=False)
     rows = table(summary.out, "genes.tsv").set_index("gene")
-    assert sorted(rows.index) == sorted(genes)
+    assert rows.index.tolist() == [
+        *(f"block001_gene0{g}" for g in (1, 2, 3, 4)),
+        "block002_gene01",
+        "ENSG404",
+    ]
+    assert summary.unknown_genes == ("ENSG404",)
     assert rows.loc["block001_gene02", "status"] == "ok"
     assert rows.loc["ENSG404", ["block", "chromosome", "status", "reason"]].tolist() == [
         "",
@@ -143,7 +148,9 @@ def test_every_requested_gene_has_a_row(tiny_study: Path, tmp_path: Path) -> Non
     assert "lies in no block" in lost["reason"]
     assert table(summary.out, "blocks.tsv")["block"].tolist() == ["block001"]
     assert (summary.failed_blocks, summary.failed_genes) == (0, 0)
-    assert summary.top["gene"].tolist() == ["block001_gene02"]
+    full = table(tiny_run.out, "genes.tsv").set_index("gene")["pip"]
+    fitted = [gene for gene in rows.index if gene.startswith("block001")]
+    assert rows.loc[fitted, "pip"].tolist() == full[fitted].tolist()  # its competitors stay in the block
 
 
 def test_a_block_without_a_gene_to_fit_is_skipped(tiny_study: Path, tmp_path: Path) -> None:
@@ -273,7 +280,7 @@ def test_an_existing_result_is_replaced_only_when_asked(
     with pytest.raises(OutputError, match="exists"):
         run_study(tiny_study, out, progress=False)
     run_study(tiny_study, out, workers=1, overwrite=True, genes=("block001_gene04",), progress=False)
-    assert table(out, "genes.tsv")["gene"].tolist() == ["block001_gene04"]
+    assert table(out, "genes.tsv")["gene"].tolist() == [f"block001_gene0{g}" for g in (1, 2, 3, 4)]
     assert not (out / "locus-block002.png").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
