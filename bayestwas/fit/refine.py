@@ -13,13 +13,14 @@ from scipy import sparse
 from bayestwas.engine.draws import Kept, WeightDraws, refine_weights
 from bayestwas.engine.gene_trait import GeneTraitPosterior
 from bayestwas.fit.prepared import GeneDraws, Prepared, gene_seed, spread
-from bayestwas.fit.weights import gene_posterior
+from bayestwas.fit.weights import cis_window, gene_posterior
 
 Floats = NDArray[np.float64]
 
 # Genes less probable than this keep their first draws: new ones would not move their PIP.
 WORTH = 0.005
-# Share of a gene's posterior below which a draw is no centre of new ones.
+# Share of a gene's posterior below which a draw is no centre of new ones. Where none reaches it the posterior
+# is spread over hundreds of draws, and more of them are not needed.
 SMALLEST = 2e-3
 
 
@@ -39,13 +40,19 @@ def refined(
     for g, (old, now) in enumerate(zip(first.genes, current.genes, strict=True)):
         rows = len(now.draws.log_weight)
         stop = start + rows * len(now.contexts)
-        if full.gene_pip[g] >= WORTH and len(old.draws.active):
-            index, posterior = gene_posterior(locus, weights, old.gene)
-            kept = _kept(current, now, full, start, index)
+        index = cis_window(locus, old.gene)
+        worth = full.gene_pip[g] >= WORTH and len(old.draws.active) > 0
+        kept = _kept(current, now, full, start, index) if worth else []
+        if kept:
+            _, posterior = gene_posterior(locus, weights, old.gene)
             gram = partial(_gram, current, index)
-            draws = _over(old.draws, index)
             drawn = refine_weights(
-                posterior.fit, posterior.candidates, draws, kept, gram, gene_seed(seed + rows, old.gene)
+                posterior.fit,
+                posterior.candidates,
+                _over(old.draws, index),
+                kept,
+                gram,
+                gene_seed(seed + rows, old.gene),
             )
             columns = spread(drawn.columns, index, first.z.shape[1])
             genes.append(replace(now, draws=replace(drawn, columns=columns)))

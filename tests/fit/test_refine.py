@@ -92,3 +92,15 @@ def test_a_block_without_a_gene_worth_it_is_left_alone(block: tuple[xr.DataTree,
     full = fit_block(quiet, replace(DEFAULT_PRIORS, gene=1e-6), SETTINGS)
     now = refined(locus, weights, quiet, quiet, full, 1)
     assert all(a is b for a, b in zip(now.genes, quiet.genes, strict=True))
+
+
+def test_a_posterior_spread_over_many_draws_is_left_alone(
+    block: tuple[xr.DataTree, xr.DataTree], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no draw holds the smallest share there is no centre of new ones."""
+    locus, weights = block
+    ready = prepare(locus, weights, DEFAULT_PRIORS, SETTINGS, 1, 128)
+    full = fit_block(ready, DEFAULT_PRIORS, SETTINGS)
+    monkeypatch.setattr("bayestwas.fit.refine.SMALLEST", 1.0)
+    now = refined(locus, weights, ready, ready, full, 1)
+    assert all(a is b for a, b in zip(now.genes, ready.genes, strict=True))
