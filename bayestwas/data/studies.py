@@ -195,7 +195,7 @@ def expression_dataset(
         raise InputError(
             f"{source}: gene {gene} has an infinite value",
             "Expression is finite, or missing",
-            "Write NA where there is no measurement",
+            "Write NA where there is no measurement (up to a tenth of the donors of a gene)",
         )
     return xr.Dataset(
         {

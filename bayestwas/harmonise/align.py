@@ -27,6 +27,7 @@ from bayestwas.harmonise.alleles import (
 from bayestwas.harmonise.files import FileNames, name_files, variant_files
 from bayestwas.harmonise.fit_together import check_builds, check_overlap, overlap_matrix
 from bayestwas.harmonise.genes import (
+    MOST_MISSING,
     WIDE_BLOCK,
     PreparedPanel,
     block_number,
@@ -37,6 +38,7 @@ from bayestwas.harmonise.genes import (
     with_neighbours,
 )
 from bayestwas.harmonise.locus import LocusReader, MatrixRows, PanelRows, Rows
+from bayestwas.harmonise.variation import require_variation
 
 MOST_DUPLICATES = 0.1  # of the rows of a file
 
@@ -87,8 +89,9 @@ def harmonise(study: Study) -> Harmonised:
 
     Variants are matched by chromosome, position and alleles. The effect allele of a variant is that of the
     first GWAS that holds it, otherwise of the first LD reference, otherwise of the first panel. A variant
-    enters where a GWAS holds it together with the LD of that ancestry, or where a panel holds it. Reads no
-    genotypes but those of palindromic variants, whose strand may depend on a frequency. Raises
+    enters where a GWAS holds it together with the LD of that ancestry, or where a panel holds it. Reads few
+    genotypes: of palindromic variants, whose strand may depend on a frequency, and of the first variants of
+    each block of an LD reference, to see that something varies. Raises
     `HarmonisationError` where files do not fit together.
     """
     known = panel_genes(study)
@@ -113,13 +116,15 @@ def harmonise(study: Study) -> Harmonised:
     duplicates = _duplicates(files, aligned.ledger)
     overlap = overlap_matrix(aligned)
     check_overlap(files, overlap, named.gwas, named.ld, named.panels)
-    ledger = pd.concat([*aligned.ledger, *_require_ld(aligned, named), *donor_ledger], ignore_index=True)
+    unlinked = _require_ld(aligned, named)
+    still, standing = require_variation(study, aligned, named, blocks)
+    ledger = pd.concat([*aligned.ledger, *unlinked, *still, *donor_ledger], ignore_index=True)
     variants, rows, signs = _order(aligned, blocks, {*named.gwas.values(), *named.panels})
     spans = _spans(variants)
     sources = list(named.gwas.values())
     genes = gene_table(requested, present, blocks, variants, rows, prepared, sources, spans, study.cis_window)
     counted = _count(blocks, variants, genes)
-    told = (*notes, *duplicates, *_palindromes(ledger), *_notes(study, counted))
+    told = (*notes, *duplicates, *standing, *_palindromes(ledger), *_notes(study, counted))
     return Harmonised(
         study, variants, ledger, overlap, counted, genes, told, rows, signs, tuple(prepared), named, spans
     )
@@ -174,6 +179,11 @@ def _prepare_panels(
     for panel, genotypes in zip(study.panels, named.panels, strict=True):
         ready, dropped = prepare_panel(panel, genotypes, wanted)
         prepared.append(ready)
+        if ready.filled:
+            notes.append(
+                f"{panel.expression.attrs.get('source', ready.label)}: {ready.filled} genes lack values in "
+                f"up to {MOST_MISSING:.0%} of the donors, filled with the mean of the gene"
+            )
         if dropped:
             source = panel.expression.attrs.get("source", ready.label)
             reason = f"donor without genotypes in {genotypes}"

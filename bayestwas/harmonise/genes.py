@@ -14,6 +14,7 @@ from bayestwas.data.variants import chromosome_labels, chromosome_order
 from bayestwas.errors import HarmonisationError
 
 FEWEST_DONORS = 10
+MOST_MISSING = 0.1  # of the donors of a gene: so few are filled with its mean
 _CONSTANT = 1e-10  # standard deviation relative to the size of the values: below it a row is constant
 WIDE_BLOCK = 10_000_000  # base pairs: more than any LD block of a human population
 
@@ -23,7 +24,8 @@ class PreparedPanel:
     """A panel whose donors have genotypes, expression and covariates.
 
     `sample_index`: positions of the donors among the samples of the genotypes. `expression`: DataFrame gene x
-    donor, only genes that can be fitted here. `unusable`: gene -> why it cannot.
+    donor, only genes that can be fitted here. `unusable`: gene -> why it cannot. `filled`: genes whose few
+    missing values stand at their mean.
     """
 
     context: str
@@ -33,6 +35,7 @@ class PreparedPanel:
     expression: pd.DataFrame
     covariates: pd.DataFrame | None
     unusable: dict[str, str]
+    filled: int = 0
 
     @property
     def label(self) -> str:
@@ -148,27 +151,39 @@ def prepare_panel(panel: Panel, genotypes: str, wanted: set[str]) -> tuple[Prepa
     values = panel.expression["expression"].transpose(names.GENE, names.DONOR).values[np.ix_(use, column)]
     expression = pd.DataFrame(values, index=genes[use].astype(object), columns=kept.astype(object))
     unusable = _unusable_rows(expression)
+    usable = expression.drop(index=list(unusable))
     prepared = PreparedPanel(
         panel.context,
         panel.ancestry,
         genotypes,
         index,
-        expression.drop(index=list(unusable)),
+        _filled(usable),
         _covariates(panel, source, kept),
         unusable,
+        int(usable.isna().any(axis=1).sum()),
     )
     return prepared, dropped
 
 
 def _unusable_rows(expression: pd.DataFrame) -> dict[str, str]:
-    values = expression.to_numpy()
-    missing = ~np.isfinite(values).all(axis=1)
-    size = np.abs(np.where(missing[:, None], 0, values)).max(axis=1, initial=0)
-    constant = ~missing & (
-        np.where(missing[:, None], 0, values).std(axis=1) <= _CONSTANT * np.maximum(size, 1e-300)
-    )
-    reasons = dict.fromkeys(expression.index[missing], "missing expression values")
-    return reasons | dict.fromkeys(expression.index[constant], "zero-variance expression")
+    """gene -> why its expression cannot be used; one with few missing values can."""
+    values = expression.to_numpy(dtype=float)
+    known = np.isfinite(values)
+    lacking = (~known).sum(axis=1)
+    reasons = {}
+    for gene, row, there, absent in zip(expression.index, values, known, lacking, strict=True):
+        if absent > MOST_MISSING * len(row):
+            reasons[gene] = (
+                f"expression missing in {absent} of {len(row)} donors (more than {MOST_MISSING:.0%})"
+            )
+        elif row[there].std() <= _CONSTANT * max(np.abs(row[there]).max(), 1e-300):
+            reasons[gene] = "zero-variance expression"
+    return reasons
+
+
+def _filled(expression: pd.DataFrame) -> pd.DataFrame:
+    """The mean of a gene where a donor lacks it, which adds nothing to a covariance with genotypes."""
+    return expression.T.fillna(expression.mean(axis=1)).T
 
 
 def _covariates(panel: Panel, source: str, donors: np.ndarray) -> pd.DataFrame | None:

@@ -374,6 +374,23 @@ def test_z_without_ld_is_set_aside_with_a_ledger_row(draft: Any) -> None:
     assert np.isnan(tree["ld/AFR/correlation"][9]).all()
 
 
+def test_a_reference_in_which_nothing_varies_sets_its_gwas_aside(draft: Any) -> None:
+    draft.dosage["ld.EUR"][:] = 0
+    draft.dosage["ld.EUR"][3, 2] = -1  # a missing genotype is no variation
+    harmonised = harmonise(draft.build())
+    dropped = _dropped(harmonised)
+    assert len(dropped) == 40
+    assert set(dropped["file"]) == {"gwas.EUR"}
+    assert set(dropped["reason"]) == {"no variant of this block varies in the LD reference of EUR (ld.EUR)"}
+    (note,) = harmonised.notes
+    assert note.startswith("ld.EUR: no variant varies in 1 of 1 blocks")
+    tree = harmonised.locus(harmonised.blocks["block"].iloc[0])
+    assert np.isnan(tree["gwas/z"].sel(ancestry="EUR")).all()
+    assert np.isfinite(tree["gwas/z"].sel(ancestry="AFR")).all()
+    draft.dosage["ld.EUR"][39, 0] = 1
+    assert harmonise(draft.build()).notes == ()
+
+
 def test_variants_that_only_ld_holds_do_not_enter(draft: Any) -> None:
     keep = np.arange(40) != 4
     for name in FILES:
@@ -446,7 +463,8 @@ def test_a_task_is_small_picklable_and_reads_its_block_only(draft: Any) -> None:
         xr.testing.assert_identical(pickle.loads(pickle.dumps(task))(), harmonised.locus(block))
         xr.testing.assert_identical(again.locus(block), harmonised.locus(block))
     watched = harmonise(draft.build(cis_window=3000, ld={**study.ld, "EUR": watch(study.ld["EUR"])}))
-    assert asked == []  # no palindromic variant: no genotype is read before a locus is
+    assert asked == list(range(2, 9)) + list(range(17, 24))  # the first of each block, to see that they vary
+    asked.clear()
     watched.locus(watched.blocks["block"].iloc[0])
     assert sorted(asked) == list(range(2, 9))
 

@@ -92,9 +92,24 @@ def test_zero_variance_in_one_panel_is_a_warning_and_in_all_a_skip(draft: Any) -
     tree = harmonised.locus(harmonised.blocks["block"].iloc[0])
     assert tree["expression/LCL/EUR/gene"].values.tolist() == ["G2"]
     assert tree["expression/LCL/AFR/gene"].values.tolist() == ["G1", "G2"]
-    draft.expression["AFR"][0, 3] = np.nan
-    reason = "zero-variance expression in LCL/EUR; missing expression values in LCL/AFR"
+    draft.expression["AFR"][0, :3] = np.nan
+    missing = "expression missing in 3 of 25 donors (more than 10%) in LCL/AFR"
+    reason = f"zero-variance expression in LCL/EUR; {missing}"
     assert _genes(harmonise(draft.build()))["G1"] == ("skipped", reason)
+
+
+def test_few_missing_values_are_filled_with_the_mean(draft: Any) -> None:
+    draft.expression["AFR"][0, :2] = np.nan
+    draft.expression["EUR"][1] = 1.0
+    draft.expression["EUR"][1, 4] = np.nan  # what is known does not vary
+    harmonised = harmonise(draft.build())
+    assert _genes(harmonised)["G1"] == ("ok", "")
+    assert _genes(harmonised)["G2"] == ("warning", "left out: zero-variance expression in LCL/EUR")
+    values = harmonised.locus(harmonised.blocks["block"].iloc[0])["expression/LCL/AFR/expression"].values
+    np.testing.assert_allclose(values[0, :2], draft.expression["AFR"][0, 2:].mean(), rtol=1e-12)
+    np.testing.assert_array_equal(values[0, 2:], draft.expression["AFR"][0, 2:])
+    (note,) = harmonised.notes
+    assert note.startswith("lcl.AFR.bed: 1 genes lack values in up to 10% of the donors")
 
 
 def test_a_gene_without_variants_in_its_window(draft: Any) -> None:
