@@ -15,6 +15,21 @@ from bayestwas.io.tables import read_table
 
 FIRST_COLUMNS = "#chr start end gene_id"
 _CHROMOSOME = ("#chr", "chr", "#chrom", "chrom", "#chromosome", "chromosome")
+_GENE = (
+    "gene_id",
+    "phenotype_id",
+    "molecular_trait_id",
+    "trait_id",
+    "targetid",
+    "probeid",
+    "gene",
+    "geneid",
+    "gene_name",
+    "ensembl_id",
+    "id",
+    "pid",
+    "name",
+)
 
 
 def read_expression(path: str | Path, source: str | None = None) -> xr.Dataset:
@@ -28,11 +43,12 @@ def read_expression(path: str | Path, source: str | None = None) -> xr.Dataset:
     )
     columns = [str(name) for name in table.columns]
     lower = [name.lower() for name in columns[:4]]
-    if len(columns) < 5 or lower[0] not in _CHROMOSOME or lower[1:3] != ["start", "end"]:
+    known = lower[:1] in [[name] for name in _CHROMOSOME] and lower[1:3] == ["start", "end"]
+    if len(columns) < 5 or not known or lower[3] not in _GENE:
         raise InputError(
             f"{path} starts with the columns {', '.join(columns[:5])}",
             f"A phenotype BED (FastQTL, tensorQTL) starts with {FIRST_COLUMNS}, then has one column per "
-            "donor",
+            f"donor; gene_id may be called {', '.join(_GENE[1:])}",
             "Rename or reorder the columns",
         )
     first = table.attrs["first_line"]

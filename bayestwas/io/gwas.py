@@ -78,6 +78,12 @@ def read_gwas(path: str | Path, n: float | None = None, source: str | None = Non
     table = read_table(path, text_columns=_in_any_case(text), few_values=_in_any_case(few))
     columns = _columns(table)
     _check_columns(path, table, columns, n)
+    if table.empty:
+        raise InputError(
+            f"{path} holds no variants, only a header",
+            "A GWAS file has one row per variant",
+            "Write or download the file again",
+        )
     out = pd.DataFrame(
         {
             "chromosome": _text(path, table, columns["chromosome"]),
@@ -127,9 +133,9 @@ def _columns(table: pd.DataFrame) -> dict[str, str]:
 
 def _check_columns(path: Path, table: pd.DataFrame, columns: dict[str, str], n: float | None) -> None:
     listed = ", ".join(str(name) for name in table.columns)
+    free = [str(name) for name in table.columns if name not in columns.values()]
     for key in REQUIRED:
         if key not in columns:
-            free = [str(name) for name in table.columns if name not in columns.values()]
             raise InputError(
                 f"{path} has no column for the {key.replace('_', ' ')}; it has {listed}",
                 f"A GWAS file has one of the columns {', '.join(SYNONYMS[key])}",
@@ -150,14 +156,14 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: dict[str, str], n: 
             f"{path} has p-values ('{name}') without effects; it has {listed}",
             "A p-value has no sign, so it does not say which allele raises the trait, and a z-score cannot "
             "be made",
-            "Add a column z, or beta and standard_error",
+            f"Add a column z, or beta and standard_error. {_misspelt(columns, free)}".strip(),
         )
     if not direct:
         raise InputError(
             f"{path} has neither z nor beta with standard_error; it has {listed}",
             f"A GWAS file has a column z ({', '.join(SYNONYMS['z'])}), or beta "
             f"({', '.join(SYNONYMS['beta'])}) and standard_error ({', '.join(SYNONYMS['standard_error'])})",
-            "Rename the columns that hold them",
+            f"Rename the columns that hold them. {_misspelt(columns, free)}".strip(),
         )
     if "n" not in columns and n is None:
         raise InputError(
@@ -165,6 +171,16 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: dict[str, str], n: 
             f"The sample size is a column ({', '.join(SYNONYMS['n'])}) or is given",
             "Add n = <people> under [[gwas]] in the study file, or a column n to the file",
         )
+
+
+def _misspelt(columns: dict[str, str], free: list[str]) -> str:
+    """A question for each of beta, standard_error and z that is absent while a column looks like it."""
+    asked = (
+        f"{_closest(key, free)[:-1]}, for {key}?"
+        for key in ("beta", "standard_error", "z")
+        if key not in columns and _closest(key, free)
+    )
+    return " ".join(asked)
 
 
 def _closest(key: str, columns: list[str]) -> str:

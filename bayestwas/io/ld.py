@@ -55,8 +55,11 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             f"LD matrix {path} does not exist", "Every file that is named can be read", "Correct the path"
         ) from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        why = str(error).splitlines()[0]
+        if "pickle" in why:  # numpy's advice to load it unsafely is none for a file from elsewhere
+            why = "it holds Python objects, or is no such file at all"
         raise InputError(
-            f"{path} cannot be read as an .npz file ({str(error).splitlines()[0]})",
+            f"{path} cannot be read as an .npz file ({why})",
             "An LD matrix is an .npz file of plain arrays (numbers and text, no Python objects)",
             "Write it with numpy.savez(path, ld=ld, variant_id=ids.astype(str))",
         ) from error

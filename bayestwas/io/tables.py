@@ -41,7 +41,10 @@ def open_text(path: Path) -> Iterator[IO[str]]:
     with open(path, "rb") as raw:
         gzipped = raw.read(2) == b"\x1f\x8b"
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if gzipped else open(path, encoding="utf-8") as handle:
+        # utf-8-sig: spreadsheets put a byte order mark before the header
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig") if gzipped else open(path, encoding="utf-8-sig")
+        ) as handle:
             yield handle
     except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError, zlib.error) as error:
         raise InputError(

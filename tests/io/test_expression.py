@@ -37,6 +37,11 @@ BAD = {
         "starts with the columns #chr, end, start",
         "Rename or reorder",
     ),
+    "another fourth column": (
+        BED.replace("gene_id", "phenox"),
+        "starts with the columns #chr, start, end, phenox, D1",
+        "Rename or reorder",
+    ),
     "gene body": (
         BED.replace("199\t200", "150\t200"),
         "line 3: start 150, end 200",

@@ -75,6 +75,24 @@ BAD = {
         "A p-value has no sign",
         "Add a column z, or beta and standard_error",
     ),
+    "a misspelt effect": (
+        "chr pos a1 a2 bta se p n\n1 10 A G 0.1 0.1 0.5 10\n",
+        "has p-values ('p') without effects",
+        "A p-value has no sign",
+        "Is it 'bta', for beta?",
+    ),
+    "a misspelt error": (
+        "chr pos a1 a2 beta standard_eror n\n1 10 A G 0.1 0.1 10\n",
+        "neither z nor beta",
+        "A GWAS file has a column z",
+        "Is it 'standard_eror', for standard_error?",
+    ),
+    "header only": (
+        "chr pos a1 a2 z n\n",
+        "holds no variants",
+        "one row per variant",
+        "Write or download",
+    ),
     "odds ratios": (
         "chr pos a1 a2 or se n\n1 10 A G 1.1 0.1 10\n",
         "has odds ratios ('or') and no beta",

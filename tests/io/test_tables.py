@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,13 @@ def test_six_digits_and_na(tmp_path: Path, name: str) -> None:
     assert back["z"].iloc[1] == -1.23457
     assert np.isnan(back["z"].iloc[0])
     assert back["n"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, zipped: bool) -> None:
+    text = "gene\tpip\nG1\t0.5\n".encode("utf-8-sig")
+    (tmp_path / "bom.tsv").write_bytes(gzip.compress(text) if zipped else text)
+    assert read_table(tmp_path / "bom.tsv").columns.tolist() == ["gene", "pip"]
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
