@@ -190,4 +190,7 @@ def _long(columns: dict[str, xr.DataArray], dims: tuple[str, ...]) -> pd.DataFra
 def _labelled(table: pd.DataFrame, result: xr.DataTree) -> pd.DataFrame:
     """The last column of every table says whether the data are simulated, so that no row can lose that
     fact."""
+    for name in table.columns:
+        if table[name].dtype.kind == "f":
+            table[name] = table[name] + 0.0  # -0.0, which would be written as -0, becomes 0.0
     return table.assign(data=SIMULATED if result.attrs["simulated"] else REAL)

@@ -121,6 +121,13 @@ def test_stored_explanations_are_kept(synthetic_result: xr.DataTree) -> None:
     assert list(genes_table(synthetic_result)["explanation"]) == list(stored)
 
 
+def test_zero_has_no_sign(synthetic_result: xr.DataTree) -> None:
+    synthetic_result["marginals"].dataset["pip_plugin"].values[:] = -0.0
+    synthetic_result["marginals"].dataset["effect"].values[:] = -0.0
+    assert not np.signbit(genes_table(synthetic_result)["pip_plugin"]).any()
+    assert not np.signbit(TABLES["effects.tsv"](synthetic_result)["effect"]).any()
+
+
 def test_text_cannot_break_a_row(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": ['tab\tline\nend "quoted"'], "b": [1.0]})
     write_table(table, tmp_path / "x.tsv")
