@@ -169,12 +169,16 @@ def file_hashes(study: Study) -> dict[str, dict[str, str | int]]:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise StudyFileError(
             f"study file {path} does not exist", "A study is described by a TOML file", "Correct the path"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except IsADirectoryError:
+        raise StudyFileError(
+            f"{path} is a folder", "A study is described by a TOML file", "Name the file in it"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyFileError(
             f"{path} is not a TOML file ({error})",
             "A study file is TOML: key = value, text in quotes, [[gwas]] before each GWAS",
@@ -262,6 +266,12 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
                 place.say("has a matrix and no n"),
                 "The noise of an LD matrix depends on how many people it was computed from",
                 "Add n = <people behind the matrix>, or in_sample = true where they are those of the GWAS",
+            )
+        if "n" in entry and not entry["n"] > 1:
+            raise StudyFileError(
+                place.say(f"has n = {entry['n']}"),
+                "n is the number of people behind the matrix, two or more",
+                "Correct n",
             )
         if "genotypes" in entry and "n" in entry:
             raise StudyFileError(

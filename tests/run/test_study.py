@@ -192,6 +192,12 @@ BAD_STUDY = {
         "n = True",
         "Give n as a number",
     ),
+    "a matrix of no one": (
+        '[[ld]]\nancestry = "EUR"\ngenotypes = "EUR"',
+        '[[ld]]\nancestry = "EUR"\nmatrix = "hdl.gwas.tsv.gz"\nn = -3',
+        "has n = -3",
+        "Correct n",
+    ),
     "not TOML": ('name = "small"', "name = small", "is not a TOML file", "Correct the place"),
     "LD missing": (
         '[[ld]]\nancestry = "EUR"',
@@ -260,6 +266,11 @@ def test_study_files_that_are_refused(study: Path, case: str) -> None:
     assert given in error.value.given
     assert remedy in error.value.remedy
     assert error.value.rule
+
+
+def test_a_folder_is_no_study_file(tmp_path: Path) -> None:
+    with pytest.raises(StudyFileError, match="is a folder"):
+        read_study(tmp_path)
 
 
 def test_no_study_file(tmp_path: Path) -> None:
