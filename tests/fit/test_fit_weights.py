@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 
 from bayestwas.engine.weights import WeightPriors, moments
-from bayestwas.fit.weights import fit_weights, gene_posterior, stored_priors, weight_sums
+from bayestwas.fit.panels import read_panels
+from bayestwas.fit.weights import fit_weights, gene_expression, gene_posterior, stored_priors, weight_sums
 
 Build = Callable[..., xr.DataTree]
 
@@ -112,6 +113,29 @@ def test_the_noise_as_a_covariate_leaves_the_genetic_part(build: Build, block: A
     r = [np.corrcoef(dosage[j], dosage[i])[0, 1] for i in varies]
     alike = varies[np.abs(r) > 1 - 1e-9]  # variants in perfect LD share it
     assert float(told["pip"][0, alike].sum()) > 0.95
+
+
+def test_donors_in_common_are_counted(build: Build) -> None:
+    """The 80 liver donors are among the 150 of blood: share 80 / sqrt(150 * 80), correlation over the 80
+    times it.
+    """
+    locus = build()
+    panels = read_panels(locus, 1)
+    gene = str(locus["genes"]["gene"].values[1])
+    _, one = gene_expression(locus, gene, panels, ["blood", "liver"], ["EUR", "AFR"])
+    share = 80 / np.sqrt(150 * 80)
+    both = np.intersect1d(panels["blood", "EUR"].donors, panels["liver", "EUR"].donors)
+    assert len(both) == 80
+    rows = [
+        locus[f"expression/{c}/EUR"]["expression"].sel(gene=gene, donor=both.astype(str))
+        for c in ("blood", "liver")
+    ]
+    expected = np.eye(4)
+    expected[0, 2] = expected[2, 0] = share
+    np.testing.assert_allclose(one.share, expected, rtol=1e-12)
+    expected[0, 2] = expected[2, 0] = share * np.corrcoef(*rows)[0, 1]
+    np.testing.assert_allclose(one.correlation, expected, rtol=1e-9)
+    np.testing.assert_array_equal(one.n, [150, 80, 80, 0])
 
 
 def test_a_context_given_twice_runs_and_agrees(build: Build, fitted: xr.DataTree) -> None:
