@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 FINISHED_WITH_FAILURES = 1
 COULD_NOT_RUN = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+TERMINATED = 143  # 128 + SIGTERM
 WORTH_A_SENTENCE = 0.1  # smallest PIP, or plug-in PIP, of a gene whose sentence is printed
 DEBUG = "BAYESTWAS_DEBUG"  # set to anything: unexpected errors keep their traceback
 
@@ -88,7 +91,7 @@ def run(
     be fitted with these data); failed (should have been fitted and was not).
 
     Exit status: 0 all good; 1 finished, with blocks or genes of status failed; 2 could not run; 130
-    interrupted. Warnings and skipped genes leave the status at 0.
+    interrupted (Ctrl-C), 143 terminated (SIGTERM). Warnings and skipped genes leave the status at 0.
     """
     with _one_message():
         from bayestwas.run.pipeline import run_study
@@ -208,13 +211,36 @@ def _version() -> str:
     return version("bayestwas")
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it: the same way out as Ctrl-C."""
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can be told what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def _one_message() -> Iterator[None]:
     """Turn errors into one message on stderr and the exit status; a traceback only where DEBUG is set."""
     try:
-        yield
+        with _sigterm_like_ctrl_c():
+            yield
     except typer.Exit:
         raise
+    except _Terminated:
+        typer.echo("Terminated; nothing half-written is left.", err=True)
+        raise typer.Exit(TERMINATED) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted; nothing half-written is left.", err=True)
         raise typer.Exit(INTERRUPTED) from None

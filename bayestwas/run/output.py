@@ -30,8 +30,8 @@ WRITTEN = (
 def check_out(out: Path | str, overwrite: bool) -> None:
     """Raise OutputError where a result cannot be written to `out`; touches nothing.
 
-    An existing folder is refused without `overwrite`, and with it where it holds anything that a run does not
-    write.
+    An existing folder that is not empty is refused without `overwrite`, and with it where it holds anything
+    that a run does not write.
     """
     out = Path(out)
     if os.path.lexists(out):
@@ -50,6 +50,8 @@ def _check_existing(out: Path, overwrite: bool) -> None:
         raise OutputError(
             f"{out} is there, and not a folder", "Results go into a new folder", "Choose another place"
         )
+    if not any(out.iterdir()):
+        return  # made beforehand, as batch scripts do
     if not overwrite:
         raise OutputError(
             f"{out} exists",
@@ -73,8 +75,15 @@ def replacing_folder(out: Path | str) -> Iterator[Path]:
     """A scratch folder beside `out` that takes its place when the block ends well, and vanishes otherwise."""
     out = Path(out)
     missing = [folder for folder in out.absolute().parents if not folder.exists()]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise OutputError(
+            f"{out} cannot be made ({error.strerror})",
+            "Results go into a new folder, in a folder that can be written to",
+            "Choose another place",
+        ) from error
     done = False
     try:
         new = scratch / "new"

@@ -16,6 +16,7 @@ from bayestwas.errors import SettingsError
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.study import Lost, Mapper, fit_study
 from bayestwas.harmonise.align import Harmonised, harmonise
+from bayestwas.harmonise.locus import LocusReader
 from bayestwas.report.sentences import explanations
 from bayestwas.report.tables import REAL, SIMULATED, genes_table, write_table
 from bayestwas.report.write import write_report
@@ -111,11 +112,23 @@ def fit_blocks(
     readers = [harmonised.reader(block) for block in held["block"]]
     runs = held["n_genes"].to_numpy() > 0
     sources = [reader for reader, run in zip(readers, runs, strict=True) if run]
-    fitted = iter(fit_study(sources, settings, seed, mapper, watch))
+    done = fit_study(sources, settings, seed, mapper, watch)
+    fitted = iter([_warned(result, reader) for result, reader in zip(done, sources, strict=True)])
     return [
         next(fitted) if run else reader.blank(names.SKIPPED, NOTHING_TO_FIT, settings.posterior_draws)
         for reader, run in zip(readers, runs, strict=True)
     ]
+
+
+def _warned(result: xr.DataTree, reader: LocusReader) -> xr.DataTree:
+    """The status of a block says where a GWAS has no usable variant in it."""
+    without = [ancestry for ancestry, (z, _) in reader.gwas.items() if not np.isfinite(z).any()]
+    fates = result[names.BLOCKS].dataset
+    status, reason = fates["block_status"].values, fates["block_reason"].values
+    if without and status[0] in (names.OK, names.WARNING):
+        told = f"no usable variant of the GWAS in {', '.join(without)}"
+        status[0], reason[0] = names.WARNING, f"{reason[0]}; {told}" if reason[0] else told
+    return result
 
 
 def _homeless(harmonised: Harmonised, settings: Settings) -> list[xr.DataTree]:

@@ -129,10 +129,18 @@ def test_what_cannot_run(case: str, folder: Path, command: Any, tmp_path: Path) 
 
 def test_an_existing_folder(folder: Path, command: Any, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "genes.tsv").write_text("")
     done = command("run", folder / "study.toml", "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "--overwrite" in done.stderr
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["genes.tsv"]
+
+
+def test_an_empty_folder_is_used(folder: Path, command: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    genes, _ = run_all(folder, tmp_path / "out", command)
+    assert len(genes) == 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "study"]
 
 
 def one_dead_gene(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,6 @@ def test_every_requested_gene_has_a_row(tiny_study: Path, tiny_run: RunSummary, 
     ]
     assert summary.unknown_genes == ("ENSG404",)
     assert rows.loc["block001_gene02", "status"] in ("ok", "warning")
-    assert rows.loc["ENSG404", ["block", "chromosome", "status", "reason"]].tolist() == [
         "",
         "",
         "skipped",
@@ -148,9 +148,10 @@ def test_every_requested_gene_has_a_row(tiny_study: Path, tiny_run: RunSummary, 
     assert "lies in no block" in lost["reason"]
     assert table(summary.out, "blocks.tsv")["block"].tolist() == ["block001"]
     assert (summary.failed_blocks, summary.failed_genes) == (0, 0)
-    full = table(tiny_run.out, "genes.tsv").set_index("gene")["pip"]
+    full = table(tiny_run.out, "genes.tsv").set_index("gene")
     fitted = [gene for gene in rows.index if gene.startswith("block001")]
-    assert rows.loc[fitted, "pip"].tolist() == full[fitted].tolist()  # its competitors stay in the block
+    for column in ("pip", "status"):  # its competitors stay in the block
+        assert rows.loc[fitted, column].tolist() == full.loc[fitted, column].tolist()
 
 
 def test_a_block_without_a_gene_to_fit_is_skipped(tiny_study: Path, tmp_path: Path) -> None:
@@ -169,6 +170,17 @@ def test_a_block_without_a_gene_to_fit_is_skipped(tiny_study: Path, tmp_path: Pa
     assert rows["status"].tolist()[4:] == ["skipped"] * 4
     assert rows["reason"].str.contains("zero-variance").tolist() == [False] * 4 + [True] * 4
     assert summary.failed_genes == 0
+
+
+def test_a_block_without_usable_variants_of_a_gwas_says_so(tiny_study: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_study.parent, tmp_path / "study")
+    path = folder / "gwas.AFR.tsv.gz"
+    rows = pd.read_csv(path, sep="\t")
+    rows[rows["base_pair_location"] < 30_000_000].to_csv(path, sep="\t", index=False)  # the first block
+    summary = run_study(folder / "study.toml", tmp_path / "out", workers=1, progress=False)
+    blocks = table(summary.out, "blocks.tsv")
+    assert blocks["status"].tolist()[1] == "warning"
+    assert blocks["reason"].tolist() == ["", "no usable variant of the GWAS in AFR"]
 
 
 @pytest.fixture
@@ -234,17 +246,21 @@ def test_the_cut_posterior(tiny_study: Path, tmp_path: Path) -> None:
     assert table(cut.out, "genes.tsv")["pip"].between(0, 1).all()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_runs_leave_nothing(
-    tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any
+    tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any, number: int
 ) -> None:
     def interrupt(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr(pipeline, "write_report", interrupt)
+    before = signal.getsignal(signal.SIGTERM)
     done = command(
         "run", tiny_study, "--out", tmp_path / "new" / "out", "-j", 1, "-q", "-g", "block001_gene04"
     )
-    assert done.exit_code == 130
+    assert done.exit_code == 128 + number
+    assert "nothing half-written" in done.stderr
+    assert signal.getsignal(signal.SIGTERM) is before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -298,6 +314,7 @@ def test_other_folders_are_never_replaced(tiny_study: Path, tmp_path: Path) -> N
 
 def test_the_place_is_checked_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "genes.tsv").write_text("")
     with pytest.raises(OutputError):
         run_study(tmp_path / "no-such-study.toml", tmp_path / "out", progress=False)
     (tmp_path / "file").write_text("")
