@@ -138,6 +138,7 @@ def _dosage_frequency(genotypes: Genotypes) -> Callable[[np.ndarray], np.ndarray
             out[first : first + _CHUNK] = np.divide(
                 total, 2 * known, out=np.full(len(known), np.nan), where=known > 0
             )
+        out[(out == 0) | (out == 1)] = np.nan  # people among whom nothing varies do not tell the strand
         return out
 
     return frequency

@@ -278,6 +278,15 @@ def test_a_first_file_on_the_other_strand_is_undone_by_frequencies(draft: Any, s
         np.testing.assert_array_equal(tree[where], before[where])
 
 
+def test_people_among_whom_nothing_varies_do_not_tell_the_strand(draft: Any) -> None:
+    _palindromic(draft, 3)
+    _spelled(draft, 3)
+    _eaf(draft, "gwas.EUR", 3, 0.7)
+    draft.dosage["ld.EUR"][3] = 0
+    entry = harmonise(draft.build()).ledger
+    assert entry[(entry["file"] == "ld.EUR") & (entry["variant"] != "")].empty  # kept by its identifier
+
+
 def test_another_ancestry_on_the_other_strand_confirms_nothing_by_agreeing(draft: Any) -> None:
     _palindromic(draft, 3)
     _eaf(draft, "gwas.EUR", 3, 0.2)
