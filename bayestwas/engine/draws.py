@@ -223,10 +223,10 @@ class _Gaussian:
         return self._known[key]
 
     def sign(self, effect: int, outcome: int) -> float:
-        """Sign of the largest entry of the mean, by which noise is turned: swapping alleles then changes
-        signs only.
+        """Sign of the largest mean over the studies and the components of a variant, by which noise is
+        turned: swapping alleles then changes signs only. One component alone may have no mean at all.
         """
-        mean, _ = self(effect, outcome)
+        mean = self.fit.mean[effect, outcome // self.fit.mean.shape[2]].ravel()
         return 1.0 if mean[np.argmax(np.abs(mean))] >= 0 else -1.0
 
 

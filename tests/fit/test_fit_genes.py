@@ -126,16 +126,14 @@ def test_the_other_allele_everywhere(
     )
     one, two = fitted["marginals"].dataset, result["marginals"].dataset
     for name in (*PIPS, "effect", "effect_sd", "sign_probability", "gene_effect", "cis_h2"):
-        np.testing.assert_allclose(two[name], one[name], atol=0.01, err_msg=name)
-    for name in ("pip_plugin", "pip_ld"):  # without draws: scores are kept in single precision
-        np.testing.assert_allclose(two[name], one[name], atol=1e-6, err_msg=name)
+        # scores are kept in single precision
+        np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
     np.testing.assert_allclose(
         result["observed_data"]["twas_z"], fitted["observed_data"]["twas_z"], rtol=1e-4
     )
     before, after = (tree["weights"].dataset for tree in (fitted, result))
     turned = before["weight"].values * sign[before["variant_index"].values]
-    np.testing.assert_allclose(np.abs(after["weight"]), np.abs(turned), atol=1e-5)
-    assert np.mean(np.abs(after["weight"].values - turned) < 1e-5) > 0.95
+    np.testing.assert_allclose(after["weight"], turned, atol=1e-5)
 
 
 # ---- holes in the data -----------------------------------------------------------------------------------
