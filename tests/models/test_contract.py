@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import bayestwas.models
 import numpy as np
 import pymc as pm
+import pytensor
+import pytensor.tensor as pt
 import pytest
-from bayestwas.models import MODELS, load
-from scipy import special, stats
+from bayestwas.models import MODELS, Model, card, load
+from scipy import stats
 
 HEADINGS = [
     "Question",
@@ -21,145 +22,139 @@ HEADINGS = [
     "Identifiability",
     "When it is wrong",
     "Cost",
+    "Calibration",
     "Measured error of the engine",
     "References",
 ]
-COORDS = {
-    "gene_trait": {
-        "ancestry": ["EUR", "AFR"],
-        "variant": list(range(8)),
-        "variant_": list(range(8)),
-        "candidate": ["g1", "g2", "v1"],
-    },
-}
-POINTS = {"gene_trait": {"inclusion_rate": 0.2, "effect_sd": 0.15, "correlation": 0.7}}
-MODE = "FAST_COMPILE"  # no C compiler at work: seconds, not minutes
+FOLDER = Path(bayestwas.models.__file__).parent
+MODE = "FAST_COMPILE"
+PRIOR_DRAWS = 400
+SCORES = 150
+SMALLEST_P = 1e-6  # of a test that is right: a few hundred are made here
+LARGEST_Z = 5.0
 
 
-def gene_trait_log_density(d: dict[str, Any], point: dict[str, float]) -> tuple[float, float]:
-    """Per configuration z over all ancestries is one normal vector, with its covariance written out.
-    Likelihood, prior."""
-    a, p, k = d["columns"].shape
-    omega = (1 - point["correlation"]) * np.eye(a) + point["correlation"]
-    logit = special.logit(point["inclusion_rate"]) + d["log_odds"]
-    means = np.sqrt(d["n"])[:, None, None] * np.einsum("apq,aqk->apk", d["ld"], d["columns"])
-    noise = np.zeros((a, p, a, p))
-    for i in range(a):
-        noise[i, :, i, :] = d["ld"][i]
-    terms = []
-    for c in product((0, 1), repeat=k):
-        signal = point["effect_sd"] ** 2 * np.einsum(
-            "k,apk,ab,bqk->apbq", np.array(c, float), means, omega, means
-        )
-        covariance = (noise + signal).reshape(a * p, a * p)
-        log_prior = sum(np.log(special.expit(x if on else -x)) for x, on in zip(logit, c, strict=True))
-        terms.append(log_prior + stats.multivariate_normal.logpdf(d["z"].ravel(), cov=covariance))
-    priors = [
-        stats.beta.logpdf(point["inclusion_rate"], 1, 9),
-        stats.halfnorm.logpdf(point["effect_sd"], scale=0.1),
-        stats.beta.logpdf(point["correlation"], 9, 1),
-    ]
-    return float(special.logsumexp(terms)), float(sum(priors))
+def observed_terms(built: pm.Model) -> list[Any]:
+    return [*built.observed_RVs, *built.potentials]
 
 
-DENSITIES = {"gene_trait": gene_trait_log_density}
+def test_files_and_registry_agree() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} - {"__init__"} == set(MODELS)
+    assert {path.stem for path in FOLDER.glob("*.md")} == set(MODELS)
+    assert {path.stem for path in (Path(__file__).parent / "cases").glob("*.py")} == set(MODELS)
 
 
-@pytest.fixture(scope="module", params=sorted(MODELS))
-def case(request: pytest.FixtureRequest) -> tuple[str, ModuleType, dict[str, Any], pm.Model]:
-    name = request.param
-    module = load(name)
-    data = module.simulate(np.random.default_rng(4), COORDS[name], dict(POINTS[name], n=np.array([9e3, 3e3])))
-    data["log_odds"] = np.array([0.0, 0.5, -1.0])
-    return name, module, data, module.build(data, COORDS[name])
+def test_unknown_names_and_own_models() -> None:
+    with pytest.raises(KeyError):
+        load("genes")
+    with pytest.raises(KeyError):
+        card("genes")
+    own = Model("own", {}, {}, dict, dict, dict)
+    assert load(own) is own
 
 
-def test_every_model_is_covered_here() -> None:
-    assert set(MODELS) == set(COORDS) == set(POINTS) == set(DENSITIES)
+@pytest.mark.parametrize("name", MODELS)
+def test_module_is_short(name: str) -> None:
+    assert len((FOLDER / f"{name}.py").read_text().splitlines()) <= 155  # "under about 150 lines"
 
 
-def test_files_and_registry_agree(case: tuple[str, ModuleType, dict[str, Any], pm.Model]) -> None:
-    folder = Path(case[1].__file__ or "").parent
-    assert {p.stem for p in folder.glob("*.py")} - {"__init__"} == set(MODELS)
-    assert {p.stem for p in folder.glob("*.md")} == set(MODELS)
-    assert len(Path(case[1].__file__ or "").read_text().splitlines()) < 150
+@pytest.mark.parametrize("name", MODELS)
+def test_card_has_every_heading_and_a_doi(name: str) -> None:
+    text, model = card(name), load(name)
+    assert text.startswith(f"# {name}: ")
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == HEADINGS
+    assert "doi:10." in text.split("## References")[1]
+    for variable in [*model.data, *model.parameters]:
+        assert f"`{variable}`" in text, variable
 
 
-def test_card_has_every_heading_and_a_doi(case: tuple[str, ModuleType, dict[str, Any], pm.Model]) -> None:
-    card = Path(case[1].__file__ or "").with_suffix(".md").read_text()
-    assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == HEADINGS
-    assert "doi:10." in card.split("## References")[1]
-    for name in [*case[1].DATA, *case[1].PARAMETERS]:
-        assert f"`{name}`" in card, name
+def test_simulate_returns_every_name_and_respects_fixed(contract: Any) -> None:
+    model, case, data = contract.model, contract.case, contract.data
+    assert set(model.data) | set(model.parameters) <= set(data)
+    for parameter, value in case.POINT.items():
+        np.testing.assert_array_equal(data[parameter], value)
+    for table in (model.data, model.parameters):
+        for variable, (dims, unit, meaning) in table.items():
+            shape = tuple(len(case.COORDS[dim]) for dim in dims)
+            assert np.shape(data[variable]) == shape, variable
+            assert unit
+            assert meaning
+    free = model.simulate(np.random.default_rng(5), case.COORDS, dict(case.FIXED))
+    assert set(model.data) | set(model.parameters) <= set(free)
 
 
-def test_simulate_returns_every_name_and_respects_fixed(
-    case: tuple[str, ModuleType, dict[str, Any], pm.Model],
-) -> None:
-    name, module, data, _ = case
-    assert set(module.DATA) | set(module.PARAMETERS) <= set(data)
-    for parameter, value in POINTS[name].items():
-        assert data[parameter] == value
-    for variable, (dims, unit, meaning) in module.DATA.items():
-        assert np.shape(data[variable]) == tuple(len(COORDS[name][dim]) for dim in dims)
-        assert unit
-        assert meaning
+def test_free_variables_are_the_parameters_and_arrays_have_dims(contract: Any) -> None:
+    model, built = contract.model, contract.built
+    assert {rv.name for rv in built.free_RVs} == set(model.parameters) == set(contract.case.POINT)
+    assert {rv.name for rv in built.data_vars} == set(model.constants(contract.data))
+    assert observed_terms(built)
+    everything = [*built.free_RVs, *built.observed_RVs, *built.deterministics, *built.data_vars]
+    for variable in everything:
+        assert variable.ndim == len(built.named_vars_to_dims.get(variable.name, ())), variable.name
+    for rv in built.free_RVs:
+        assert tuple(built.named_vars_to_dims.get(rv.name, ())) == model.parameters[rv.name][0], rv.name
 
 
-def test_free_variables_are_the_parameters_and_arrays_have_dims(
-    case: tuple[str, ModuleType, dict[str, Any], pm.Model],
-) -> None:
-    _, module, _, model = case
-    assert {rv.name for rv in model.free_RVs} == set(module.PARAMETERS)
-    for variable in [*model.free_RVs, *model.observed_RVs, *model.deterministics, *model.data_vars]:
-        assert variable.ndim == len(model.named_vars_to_dims.get(variable.name, ())), variable.name
+def test_log_density_equals_the_independent_computation(contract: Any) -> None:
+    built, case, point = contract.built, contract.case, contract.unconstrained()
+    likelihood, prior = case.log_density(contract.data, case.POINT)
+    assert likelihood + prior == pytest.approx(case.GOLDEN, rel=1e-8, abs=1e-8)
+    compiled = built.compile_logp(vars=observed_terms(built), jacobian=False, mode=MODE)
+    # two factorisations of covariances with condition numbers up to 1e6
+    assert float(compiled(point)) == pytest.approx(likelihood, rel=1e-8, abs=1e-7)
+    whole = float(built.compile_logp(jacobian=False, mode=MODE)(point))
+    # PyMC keeps whole numbers in priors, hence normalising constants, in single precision
+    assert whole == pytest.approx(likelihood + prior, rel=1e-7, abs=2e-6)
 
 
-def test_log_density_equals_the_independent_computation(
-    case: tuple[str, ModuleType, dict[str, Any], pm.Model],
-) -> None:
-    name, _, data, model = case
-    point = {}
-    for rv in model.free_RVs:
-        transform = model.rvs_to_transforms[rv]
-        value = transform.forward(np.asarray(POINTS[name][rv.name]), *rv.owner.inputs).eval(mode=MODE)
-        point[model.rvs_to_values[rv].name] = value
-    likelihood, priors = DENSITIES[name](data, POINTS[name])
-    seen = model.compile_logp(vars=model.observed_RVs, jacobian=False, mode=MODE)(point)
-    assert float(seen) == pytest.approx(likelihood, rel=1e-9)  # two factorisations of one 16 x 16 covariance
-    whole = model.compile_logp(jacobian=False, mode=MODE)(point)
-    # PyMC keeps the whole numbers in the priors, hence their normalising constants, in single precision
-    assert float(whole) == pytest.approx(likelihood + priors, abs=1e-6)
+def test_swapped_data_give_the_density_of_a_fresh_build(contract: Any) -> None:
+    point, other = contract.unconstrained(), contract.simulate(41)
+    swapped = contract.built.compile_logp(mode=MODE)
+    before = float(swapped(point))
+    with contract.built:
+        pm.set_data(contract.model.constants(other))
+    after = float(swapped(point))
+    with contract.built:
+        pm.set_data(contract.model.constants(contract.data))
+    fresh = contract.model.build(other, contract.case.COORDS).compile_logp(mode=MODE)
+    assert after == pytest.approx(float(fresh(point)), rel=1e-12)
+    assert after != before
 
 
-def test_pip_and_effect_are_the_exact_conditional_posterior() -> None:
-    """The density with a candidate forced out gives its PIP; the effect of a sure one is a ridge estimate."""
-    module, name = load("gene_trait"), "gene_trait"
-    data = module.simulate(np.random.default_rng(8), COORDS[name], POINTS[name])
-    model = module.build(data, COORDS[name])
-    given = {model[parameter]: value for parameter, value in POINTS[name].items()}
-    pip = model["pip"].eval(given, mode=MODE)
-    whole, _ = gene_trait_log_density(data, POINTS[name])
-    for k in range(3):
-        out = dict(data, log_odds=np.where(np.arange(3) == k, -700.0, data["log_odds"]))
-        without, _ = gene_trait_log_density(out, POINTS[name])
-        absent = 1 - POINTS[name]["inclusion_rate"]  # the prior of exclusion, one in `without`
-        assert 1 - pip[k] == pytest.approx(absent * np.exp(without - whole), rel=1e-8)
-    root_n = np.sqrt(data["n"])
-    only = dict(data, log_odds=np.array([700.0, -700.0, -700.0]))  # the first candidate, for certain
-    model = module.build(only, COORDS[name])
-    given = {model[parameter]: value for parameter, value in POINTS[name].items()}
-    column = data["columns"][:, :, 0]
-    omega = POINTS[name]["effect_sd"] ** 2 * np.array([[1, 0.7], [0.7, 1]])
-    information = np.diag(data["n"] * np.einsum("ap,apq,aq->a", column, data["ld"], column))
-    score = root_n * np.einsum("ap,ap->a", column, data["z"])
-    expected = np.linalg.solve(information + np.linalg.inv(omega), score)
-    effect = model["effect"].eval(given, mode=MODE)
-    np.testing.assert_allclose(effect[0], expected, rtol=1e-8)
-    np.testing.assert_allclose(effect[1:], 0, atol=1e-12)
+def test_priors_of_the_model_and_of_simulate_agree(contract: Any) -> None:
+    """Kolmogorov-Smirnov, for the first element and the mean of every parameter."""
+    model, case, built = contract.model, contract.case, contract.built
+    rng = np.random.default_rng(7)
+    told = [model.simulate(rng, case.COORDS, dict(case.FIXED)) for _ in range(PRIOR_DRAWS)]
+    drawn = pm.draw(built.free_RVs, draws=PRIOR_DRAWS, random_seed=8, mode=MODE)
+    for rv, values in zip(built.free_RVs, drawn, strict=True):
+        one = np.asarray(values, float).reshape(PRIOR_DRAWS, -1)
+        two = np.array([np.ravel(draw[rv.name]) for draw in told], float)
+        for summary in (lambda x: x[:, 0], lambda x: x.mean(axis=1)):
+            assert stats.ks_2samp(summary(one), summary(two)).pvalue > SMALLEST_P, rv.name
 
 
-def test_too_many_candidates_are_refused() -> None:
-    module = load("gene_trait")
-    with pytest.raises(ValueError, match="at most 12"):
-        module.configurations(13)
+def test_what_simulate_draws_is_what_the_density_says(contract: Any) -> None:
+    """Over data simulated at a point, the gradient of the log likelihood there has mean zero (Fisher)."""
+    built, model, point = contract.built, contract.model, contract.unconstrained()
+    values = built.value_vars
+    [log_likelihood] = [built.logp(vars=observed_terms(built), jacobian=False)]
+    gradients = pytensor.grad(log_likelihood, values, disconnected_inputs="ignore")
+    flat = pt.concatenate([gradient.ravel() for gradient in gradients])
+    compiled = pytensor.function(values, flat, mode=MODE, on_unused_input="ignore")
+    arguments = [point[value.name] for value in values]
+    seen = []
+    for index in range(SCORES):
+        with built:
+            pm.set_data(model.constants(contract.simulate(6, index)))
+        seen.append(compiled(*arguments))
+    with built:
+        pm.set_data(model.constants(contract.data))
+    scores = np.array(seen)
+    assert np.isfinite(scores).all()
+    error = scores.std(axis=0, ddof=1) / np.sqrt(SCORES)
+    moved = error > 0
+    assert moved.any()
+    np.testing.assert_allclose(scores[:, ~moved], 0, atol=1e-9)
+    z = scores.mean(axis=0)[moved] / error[moved]
+    assert np.abs(z).max() < LARGEST_Z, dict(zip(np.flatnonzero(moved), z, strict=True))
