@@ -10,7 +10,7 @@ import xarray as xr
 from bayestwas.engine import gene_trait as engine
 from bayestwas.engine.gene_trait import GeneTraitPosterior, GeneTraitPriors
 from bayestwas.fit.describe import describe
-from bayestwas.fit.prepared import Prepared, prepare, targets
+from bayestwas.fit.prepared import Prepared, most_draws, prepare, targets
 from bayestwas.fit.refine import refined
 from bayestwas.fit.settings import Settings
 
@@ -66,7 +66,7 @@ def sufficient(
         for _ in range(settings.refinements if settings.feedback else 0):
             now = refined(locus, weights, first, now, full, seed)
             full = fit_block(now, priors, settings)
-        if 2 * draws > settings.max_draws or precise(full, settings):
+        if 2 * draws > most_draws(weights, settings) or precise(full, settings):
             return now, full
         draws, ready = 2 * draws, None
 

@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 # Support of every variant in the tilt of the draws, beside its direct PIP: keeps the importance weights
 # bounded.
 TILT_FLOOR = 1e-4
+SETS = 8  # of draws, whose spread is the Monte Carlo error
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,13 @@ def prepare(
     operators = dict(zip(ancestries, ld, strict=True))
     for (_, ancestry), panel in panels.items():
         operators.setdefault(ancestry, panel.ld)
-    size = locus.sizes[names.VARIANT]
     genes = []
     for gene in [str(g) for g in marginals[names.GENE].values]:
-        index, posterior = gene_posterior(locus, weights, gene)
-        drawn = draw_weights(
-            posterior.fit,
-            posterior.candidates,
-            gene_seed(seed, gene),
-            draws=draws,
-            tilt=None if tilt is None else tilt[index],
+        drawn, mean = (
+            stored_draws(weights, gene, draws)
+            if names.POSTERIOR in weights.children
+            else new_draws(locus, weights, gene, draws, seed, tilt)
         )
-        drawn = replace(drawn, columns=spread(drawn.columns, index, size))
         measured = measures["n"].sel({names.GENE: gene}).values.reshape(len(contexts), len(everyone))
         share = measured / np.maximum(measured.sum(axis=1, keepdims=True), 1.0)
         by_context = np.kron(np.eye(len(contexts)), np.ones((1, len(everyone)))) * share.ravel()
@@ -99,12 +95,59 @@ def prepare(
                 gene,
                 tuple(int(c) for c in np.flatnonzero(measured.sum(axis=1) > 0)),
                 drawn,
-                spread(mean_weights(posterior.fit), index, size),
+                mean,
                 h2,
                 h2_sd,
             )
         )
     return Prepared(tuple(everyone), tuple(contexts), z, n, tuple(ld), tuple(genes))
+
+
+def new_draws(
+    locus: xr.DataTree, weights: xr.DataTree, gene: str, draws: int, seed: int, tilt: Floats | None
+) -> tuple[WeightDraws, tuple[sparse.csr_array, ...]]:
+    """Draws over the variants of the block, and the mean, from the posterior of single effects."""
+    index, posterior = gene_posterior(locus, weights, gene)
+    drawn = draw_weights(
+        posterior.fit,
+        posterior.candidates,
+        gene_seed(seed, gene),
+        draws=draws,
+        tilt=None if tilt is None else tilt[index],
+    )
+    size = locus.sizes[names.VARIANT]
+    return (
+        replace(drawn, columns=spread(drawn.columns, index, size)),
+        spread(mean_weights(posterior.fit), index, size),
+    )
+
+
+def stored_draws(
+    weights: xr.DataTree, gene: str, draws: int
+) -> tuple[WeightDraws, tuple[sparse.csr_array, ...]]:
+    """Draws and mean that a sampler left, at most those that there are; nothing to make new ones from."""
+    kept = weights[names.POSTERIOR].dataset["weight"].sel({names.GENE: gene}).values
+    flat = kept.reshape(-1, kept.shape[2] * kept.shape[3], kept.shape[4]).astype(np.float64)
+    count = min(draws, len(flat)) // SETS * SETS
+    flat = flat[np.linspace(0, len(flat) - 1, count).round().astype(int)]
+    studies = flat.shape[1]
+    drawn = WeightDraws(
+        columns=tuple(sparse.csr_array(flat[:, s]) for s in range(studies)),
+        log_weight=np.full(count, -np.log(count)),
+        replicate=np.repeat(np.arange(SETS), count // SETS),  # stretches of the chains
+        active=np.empty(0, dtype=np.intp),
+        outcome=np.empty((count, 0), dtype=np.intp),
+        normal=np.empty((count, 0, studies)),
+        log_ratio=np.zeros(count),
+    )
+    return drawn, tuple(sparse.csr_array(flat[:, s].mean(axis=0)[None]) for s in range(studies))
+
+
+def most_draws(weights: xr.DataTree, settings: Settings) -> int:
+    """Draws of a gene's weights that can be had: as many as the settings allow, or as were stored."""
+    if names.POSTERIOR not in weights.children:
+        return settings.max_draws
+    return min(settings.max_draws, int(weights[names.POSTERIOR].sizes["draw"]))
 
 
 def gene_seed(seed: int, gene: str) -> np.random.SeedSequence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,15 +17,22 @@ from bayestwas.engine import weights as engine
 from bayestwas.engine.ld import FactorLD
 from bayestwas.engine.single_effects import from_score
 from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors, WeightSums
+from bayestwas.errors import SettingsError, nearest
 from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
 from bayestwas.fit.settings import Settings
 
 Floats = NDArray[np.float64]
 STUDY = "study"  # context x ancestry, context-major
+METHODS = ("engine", "pymc")
 
 
 def fit_weights(
-    locus: xr.DataTree, *, priors: WeightPriors | None = None, settings: Settings | None = None
+    locus: xr.DataTree,
+    *,
+    method: str = "engine",
+    priors: WeightPriors | None = None,
+    settings: Settings | None = None,
+    **sampled: Any,
 ) -> xr.DataTree:
     """Posterior of the expression weights of every gene of a locus.
 
@@ -32,15 +40,24 @@ def fit_weights(
     ----------
     locus : see docs/architecture.md; made by `harmonise_study(...).locus(block)` or
         `bayestwas.data.schema.locus`.
-    priors : shared prior of the effects; None: the documented defaults.
+    method : "engine", or "pymc" to sample a generative model.
+    priors : shared prior of the effects, for the engine; None: the documented defaults.
+    sampled : for "pymc": model, sampling, seed; see `bayestwas.fit.weights_pymc.sample_weights`.
 
     Returns
     -------
-    DataTree with, in `marginals`: weight_mean, weight_sd (gene, context, ancestry, variant; expression SD per
-    SD of genotype), pip (gene, variant; an eQTL in any study) and empty (gene, effect); in `constant_data`,
+    With "pymc", see `sample_weights`. With "engine", a DataTree with, in `marginals`: weight_mean, weight_sd
+    (gene, context, ancestry, variant; expression SD per SD of genotype), pip (gene, variant; an eQTL in any
+    study) and empty (gene, effect); in `constant_data`,
     what is needed to draw from the posterior again. Genes that cannot be fitted are left out;
     `locus["genes"]` says why.
+
+    Raises SettingsError for an unknown method, and for arguments of the other method.
     """
+    if chosen_method(method, sampled, priors) == "pymc":
+        from bayestwas.fit.weights_pymc import sample_weights
+
+        return sample_weights(locus, settings=settings, **sampled)
     settings, priors = settings or Settings(), priors or WeightPriors()
     contexts, ancestries = contexts_and_ancestries(locus)
     panels = read_panels(locus, settings.min_allele_count)
@@ -100,6 +117,20 @@ def fit_weights(
     return xr.DataTree.from_dict(
         {"/": xr.Dataset(attrs=attrs), names.MARGINALS: marginals, names.CONSTANT: constant}
     )
+
+
+def chosen_method(method: str, sampled: Mapping[str, Any], priors: object) -> str:
+    """The method, once it and the arguments that go with it are known to be right."""
+    if method not in METHODS:
+        raise SettingsError(f"method='{method}'", "A fit has one of two methods", nearest(method, METHODS))
+    wrong = [*sampled] if method == "engine" else ["priors"] * (priors is not None)
+    if wrong:
+        raise SettingsError(
+            f"{', '.join(wrong)} with method='{method}'",
+            "method='engine' takes priors; method='pymc' takes model, sampling and other options of its own",
+            "Leave it out, or give the other method",
+        )
+    return method
 
 
 def gene_posterior(
