@@ -40,6 +40,10 @@ class SettingsError(BayestwasError):
     """A setting lies outside its range."""
 
 
+class SamplingError(BayestwasError):
+    """A sampler could not start, or stopped before its last draw."""
+
+
 class WorkerError(BayestwasError):
     """Worker processes cannot be started."""
 

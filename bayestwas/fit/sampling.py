@@ -1,0 +1,598 @@
+"""The only caller of samplers: compile a generative model once, swap the data of many loci, draw.
+
+NUTS by nutpie where it is installed, by PyMC otherwise; PyTensor's numba or C backend. A sampler is a
+function (data containers, settings, seed) -> posterior and statistics, so that the two differ in one place.
+This module also knows the two generations of PyMC and ArviZ (5 and 0.23, 6 and 1): its results are the same
+DataTree in both.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayestwas import names
+from bayestwas.data.results import provenance
+from bayestwas.errors import DependencyError, InputError, SamplingError, SettingsError, nearest
+from bayestwas.fit.convergence import diagnose, judge
+from bayestwas.models import MODELS, Model, load
+
+__all__ = ["Compiled", "Sampling", "compile_model", "diagnose", "judge", "sample"]
+
+SAMPLERS = ("auto", "nutpie", "pymc")
+BACKENDS = ("auto", "numba", "c")
+MAX_DEPTH = 10
+STARTS = 20  # attempts at a finite starting point, per chain
+# statistics kept, under PyMC's names, and how nutpie calls them
+STATISTICS = {
+    "diverging": "diverging",
+    "tree_depth": "depth",
+    "reached_max_treedepth": "maxdepth_reached",
+    "n_steps": "n_steps",
+    "step_size": "step_size",
+    "acceptance_rate": "mean_tree_accept",
+    "energy": "energy",
+    "lp": "logp",
+}
+# libraries whose warnings at import, compilation and sampling are no news to a user; a status says what is
+LIBRARIES = r"(pytensor|pymc|nutpie|numba|llvmlite|arviz|arviz_base|arviz_stats|multiprocessing)(\.|$)"
+
+Arrays = dict[str, np.ndarray]
+Coords = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. The defaults are those of the documentation.
+
+    Attributes
+    ----------
+    draws, tune : per chain, kept and for tuning. chains : independent ones. cores : of them, at a time.
+    target_accept : of the step size adaptation; nearer to one: smaller steps, fewer divergences.
+    sampler : nutpie, pymc, or auto: nutpie where it is installed and the backend is not c.
+    backend : numba, c (pymc only), or auto: numba with nutpie; with pymc c where there is a compiler.
+    progress : show what is going on, on stderr.
+    """
+
+    draws: int = 500
+    tune: int = 500
+    chains: int = 4
+    cores: int = 2
+    target_accept: float = 0.9
+    sampler: str = "auto"
+    backend: str = "auto"
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "tune", "chains", "cores"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise SettingsError(
+                    f"{name} = {value!r}",
+                    f"{name} is a whole number above zero",
+                    f"Leave {name} out, or raise it",
+                )
+        if not 0 < self.target_accept < 1:
+            raise SettingsError(
+                f"target_accept = {self.target_accept}",
+                "The mean acceptance rate aimed at lies between 0 and 1",
+                "Give 0.9, or up to 0.99 where draws diverge",
+            )
+        for name, valid in (("sampler", SAMPLERS), ("backend", BACKENDS)):
+            value = getattr(self, name)
+            if value not in valid:
+                raise SettingsError(
+                    f"{name} = {value!r}", f"There is no such {name}", nearest(str(value), valid)
+                )
+        if (self.sampler, self.backend) == ("nutpie", "c"):
+            raise SettingsError(
+                "sampler = 'nutpie' with backend = 'c'",
+                "nutpie calls compiled code of numba only",
+                "Give sampler='pymc' for the C backend, or backend='numba'",
+            )
+
+
+Runner = Callable[[Arrays, Sampling, int], tuple[Arrays, Arrays]]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model compiled for loci of one size. `sample` draws for the data of any of them.
+
+    Attributes
+    ----------
+    model : what was compiled. built : the pm.Model, holding the data sampled last.
+    sampling : settings, with sampler and backend as chosen. coords : labels given at compilation.
+    compile_seconds : from the call of `compile_model` to here.
+    """
+
+    model: Model
+    built: Any
+    sampling: Sampling
+    coords: dict[str, list[Any]]
+    containers: Mapping[str, tuple[int, ...]]
+    compile_seconds: float
+    run: Runner
+
+    def sample(
+        self,
+        data: Mapping[str, Any],
+        seed: int,
+        *,
+        coords: Coords | None = None,
+        sampling: Sampling | None = None,
+    ) -> xr.DataTree:
+        """Posterior draws for `data`, of the sizes that were compiled; the same seed gives the same draws.
+
+        Parameters
+        ----------
+        data : the entries of the model's DATA (others are ignored).
+        seed : of all randomness; what was sampled before has no influence.
+        coords : labels of this locus, where they are others than at compilation.
+        sampling : settings other than those compiled with; sampler and backend cannot change.
+
+        Returns
+        -------
+        DataTree with groups posterior, sample_stats, observed_data, constant_data. Root attributes: model,
+        sampler, backend, seed, draws, tune, chains, target_accept, compile_seconds, sampling_seconds, status
+        and reason (see `diagnose`), and the provenance of all results.
+
+        Raises InputError for data of other sizes, SamplingError where the sampler cannot start or stops.
+        """
+        settings = self._settings(sampling)
+        labels = self.coords | {name: list(values) for name, values in (coords or {}).items()}
+        _check_data(self.model, data, labels)
+        constants = _constants(self.model, data)
+        _check_containers(self.model, constants, self.containers)
+        began = time.perf_counter()
+        with _quiet():
+            for name, value in constants.items():
+                self.built.set_data(name, value)
+            posterior, statistics = self.run(constants, settings, int(seed))
+        seconds = time.perf_counter() - began
+        tree = _tree(self, posterior, statistics, data, constants, labels)
+        status, reason = judge(tree, MAX_DEPTH)
+        told = provenance(int(seed), asdict(settings), {}) | {
+            "model": self.model.name,
+            **{
+                name: getattr(settings, name)
+                for name in ("sampler", "backend", "draws", "tune", "chains", "target_accept")
+            },
+            "compile_seconds": self.compile_seconds,
+            "sampling_seconds": seconds,
+            "status": status,
+            "reason": reason,
+        }
+        tree.attrs = told
+        return tree
+
+    def _settings(self, sampling: Sampling | None) -> Sampling:
+        if sampling is None:
+            return self.sampling
+        for name in ("sampler", "backend"):
+            asked, compiled = getattr(sampling, name), getattr(self.sampling, name)
+            if asked not in ("auto", compiled):
+                raise SettingsError(
+                    f"{name} = '{asked}' for a model compiled for '{compiled}'",
+                    "Sampler and backend are chosen at compilation",
+                    f"Leave {name} out here, or compile with it",
+                )
+        return replace(sampling, sampler=self.sampling.sampler, backend=self.sampling.backend)
+
+
+def compile_model(
+    model: str | Model,
+    data: Mapping[str, Any],
+    coords: Coords,
+    sampling: Sampling | None = None,
+    **options: Any,
+) -> Compiled:
+    """Build a model and compile its density, gradient and deterministics.
+
+    Parameters
+    ----------
+    model : name of a built-in model, or a `Model` of one's own.
+    data, coords : of a locus, as the model's DATA say; their sizes are compiled in, their values are not.
+    sampling : settings; None: the defaults.
+    options : passed on to the model's `build`.
+
+    Raises SettingsError for an unknown model, InputError for data that do not fit the model, DependencyError
+    for a sampler or compiler that is not installed.
+    """
+    chosen, settings = find_model(model), choose(sampling or Sampling())
+    labels = {name: list(values) for name, values in coords.items()}
+    _check_data(chosen, data, labels)
+    constants = _constants(chosen, data)
+    began = time.perf_counter()
+    with _quiet(), _told(f"Compiling {chosen.name}", settings.progress):
+        with _as_input_error(chosen):
+            built = chosen.build(data, labels, **options)
+        _check_build(chosen, built, constants)
+        run = _COMPILERS[settings.sampler](built, settings.backend)
+    return Compiled(
+        model=chosen,
+        built=built,
+        sampling=settings,
+        coords=labels,
+        containers={name: np.shape(value) for name, value in constants.items()},
+        compile_seconds=time.perf_counter() - began,
+        run=run,
+    )
+
+
+def sample(
+    model: str | Model,
+    data: Mapping[str, Any],
+    coords: Coords,
+    *,
+    sampling: Sampling | None = None,
+    seed: int = 1,
+    **options: Any,
+) -> xr.DataTree:
+    """`compile_model` and `Compiled.sample` for one locus."""
+    return compile_model(model, data, coords, sampling, **options).sample(data, seed)
+
+
+def find_model(model: str | Model) -> Model:
+    """The model of that name, or the one given. SettingsError for an unknown name."""
+    if isinstance(model, str) and model not in MODELS:
+        raise SettingsError(
+            f"Model '{model}'",
+            "A model is one of the built-in ones, or a Model of one's own",
+            nearest(model, MODELS),
+        )
+    with _quiet():
+        return load(model)
+
+
+def choose(sampling: Sampling) -> Sampling:
+    """The settings with sampler and backend resolved. DependencyError for what is not installed."""
+    sampler, backend = sampling.sampler, sampling.backend
+    if sampler == "auto":
+        sampler = "nutpie" if backend != "c" and _installed("nutpie", "numba") else "pymc"
+    if backend == "auto":
+        backend = "c" if sampler == "pymc" and _compiler() else "numba"
+    needed = {"nutpie": ("nutpie", "numba"), "pymc": ("numba",) if backend == "numba" else ()}[sampler]
+    for library in needed:
+        if not _installed(library):
+            raise DependencyError(
+                f"Sampler '{sampler}' with backend '{backend}'",
+                f"It needs {library}, which is not installed",
+                "pip install 'bayestwas[nutpie]', or choose another sampler and backend",
+            )
+    if backend == "c" and not _compiler():
+        raise DependencyError(
+            "Backend 'c'",
+            "It needs a C++ compiler that PyTensor can find, and there is none",
+            "Install g++ or clang, or give backend='numba'",
+        )
+    return replace(sampling, sampler=sampler, backend=backend)
+
+
+def _installed(*libraries: str) -> bool:
+    return all(find_spec(library) is not None for library in libraries)
+
+
+def _compiler() -> bool:
+    import pytensor
+
+    return bool(pytensor.config.cxx)
+
+
+# ---- samplers -------------------------------------------------------------------------------------------
+
+
+def _compile_nutpie(built: Any, backend: str) -> Runner:
+    """NUTS in Rust, chains in threads; deterministics are part of its compiled code."""
+    import nutpie
+
+    compiled = nutpie.compile_pymc_model(built, backend=backend)
+    variables = [variable.name for variable in [*built.free_RVs, *built.deterministics]]
+
+    def run(constants: Arrays, sampling: Sampling, seed: int) -> tuple[Arrays, Arrays]:
+        # containers that only the starting point depends on are not in the compiled code
+        swapped = compiled.with_data(**{k: v for k, v in constants.items() if k in compiled.shared_data})
+        job = nutpie.sample(
+            swapped,
+            draws=sampling.draws,
+            tune=sampling.tune,
+            chains=sampling.chains,
+            cores=sampling.cores,
+            seed=seed,
+            target_accept=sampling.target_accept,
+            maxdepth=MAX_DEPTH,
+            progress_bar=sampling.progress,
+            save_warmup=False,
+            blocking=False,
+        )
+        try:
+            trace = job.wait()
+        except KeyboardInterrupt:  # nutpie itself would hand back the draws so far
+            job.cancel()
+            raise
+        except Exception as error:
+            raise _no_samples(built, constants, error) from error
+        found = _arrays(trace["sample_stats"], STATISTICS.values())
+        return _arrays(trace["posterior"], variables), {
+            ours: found[theirs] for ours, theirs in STATISTICS.items() if theirs in found
+        }
+
+    return run
+
+
+def _compile_pymc(built: Any, backend: str) -> Runner:
+    """PyMC's own NUTS, chains in processes; every sampler starts anew on the density compiled here."""
+    import pymc as pm
+    import pytensor
+    from pymc.blocking import DictToArrayBijection
+    from pymc.initial_point import make_initial_point_fn
+    from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
+    from pytensor.compile.mode import Mode
+
+    mode = "NUMBA" if backend == "numba" else Mode(linker="cvm", optimizer="fast_run")
+    density = built.logp_dlogp_function(ravel_inputs=True, mode=mode)
+    density.trust_input = True
+    density.set_extra_values({})  # all variables are sampled
+    point = make_initial_point_fn(model=built, jitter_rvs=set(built.free_RVs), return_transformed=True)
+    free = [variable.name for variable in built.free_RVs]
+    natural = built.compile_fn(
+        built.replace_rvs_by_values(built.free_RVs),
+        inputs=built.value_vars,
+        mode="FAST_COMPILE",
+        point_fn=False,
+    )
+    derive = built.compile_fn(
+        built.deterministics,
+        inputs=built.free_RVs,
+        mode=mode,
+        point_fn=False,
+        on_unused_input="ignore",
+    )
+
+    first = point(0)
+    density(DictToArrayBijection.map(first))  # numba compiles at the first call: here, not at the first locus
+    derive(*natural(**first))
+
+    def start(rng: np.random.Generator) -> dict[str, np.ndarray] | None:
+        for _ in range(STARTS):
+            found = point(int(rng.integers(2**30)))
+            value, gradient = density(DictToArrayBijection.map(found))
+            if np.isfinite(value) and np.isfinite(gradient).all():
+                return found
+        return None
+
+    def run(constants: Arrays, sampling: Sampling, seed: int) -> tuple[Arrays, Arrays]:
+        rng = np.random.default_rng(seed)
+        starts = [found for found in (start(rng) for _ in range(sampling.chains)) if found is not None]
+        if len(starts) < sampling.chains:
+            raise _no_samples(built, constants, None)
+        flat = np.array([DictToArrayBijection.map(found).data for found in starts])
+        size = flat.shape[1]
+        step = pm.NUTS(
+            model=built,
+            logp_dlogp_func=density,
+            initial_point=starts[0],
+            potential=QuadPotentialDiagAdapt(size, flat.mean(axis=0), np.ones(size), 10),
+            target_accept=sampling.target_accept,
+            max_treedepth=MAX_DEPTH,
+        )
+        try:
+            # what pm.sample itself compiles is small, and cheapest not compiled at all
+            with pytensor.config.change_flags(mode="FAST_COMPILE"):
+                trace = pm.sample(
+                    model=built,
+                    step=step,
+                    initvals=[dict(zip(free, natural(**found), strict=True)) for found in starts],
+                    draws=sampling.draws,
+                    tune=sampling.tune,
+                    chains=sampling.chains,
+                    cores=sampling.cores,
+                    random_seed=seed,
+                    var_names=free,
+                    progressbar=sampling.progress,
+                    quiet=not sampling.progress,
+                    compute_convergence_checks=False,
+                )
+        except Exception as error:
+            raise _no_samples(built, constants, error) from error
+        posterior = _arrays(trace["posterior"], free)
+        if posterior[free[0]].shape[:2] != (sampling.chains, sampling.draws):
+            raise KeyboardInterrupt  # which PyMC answers with the draws so far
+        derived = [derive(*values) for values in zip(*(_flat(posterior[name]) for name in free), strict=True)]
+        shape = (sampling.chains, sampling.draws)
+        for i, variable in enumerate(built.deterministics):
+            values = np.array([row[i] for row in derived])
+            posterior[variable.name] = values.reshape(shape + values.shape[1:])
+        return posterior, _arrays(trace["sample_stats"], STATISTICS)
+
+    return run
+
+
+_COMPILERS: dict[str, Callable[[Any, str], Runner]] = {"nutpie": _compile_nutpie, "pymc": _compile_pymc}
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape((-1, *values.shape[2:]))
+
+
+def _arrays(group: Any, wanted: Any) -> Arrays:
+    """Variables of a group of either ArviZ (Dataset or DataTree) as arrays, chain and draw first."""
+    variables = group.data_vars
+    return {
+        name: variables[name].transpose("chain", "draw", ...).values for name in wanted if name in variables
+    }
+
+
+def _no_samples(built: Any, constants: Arrays, error: Exception | None) -> SamplingError:
+    """What can be said where a sampler cannot start or stops: which data or variables are not finite."""
+    found = []
+    bad = [k for k, v in constants.items() if not np.isfinite(np.asarray(v, float)).all()]
+    if bad:
+        found.append(f"not finite in the data containers: {', '.join(sorted(bad))}")
+    try:
+        terms = {k: float(v) for k, v in built.point_logps().items()}
+        worst = [f"{name} ({value})" for name, value in terms.items() if not np.isfinite(value)]
+        if worst:
+            found.append(f"log density not finite at the start: {', '.join(worst)}")
+    except Exception as other:
+        found.append(f"log density cannot be computed at the start: {_first_line(other)}")
+    if error is not None:
+        found.append(_first_line(error))
+    return SamplingError(
+        "The sampler did not finish: " + "; ".join(found or ["no finite starting point found"]),
+        "Density and gradient must be finite at jittered starting points and wherever the chains go",
+        "Check the data for missing values, impossible values and LD that is not positive definite; "
+        "simulate from the model to see data that it accepts",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+# ---- data in, results out -------------------------------------------------------------------------------
+
+
+def _check_data(model: Model, data: Mapping[str, Any], coords: Mapping[str, Sequence[Any]]) -> None:
+    """Every entry of DATA is there, with the sizes of its dims."""
+    missing = [name for name in model.data if name not in data]
+    if missing:
+        raise InputError(
+            f"data without {', '.join(missing)}",
+            f"Model '{model.name}' takes {', '.join(model.data)}",
+            "Add what is missing; the model's card says what each entry is",
+        )
+    lacking = sorted({dim for dims, _, _ in model.data.values() for dim in dims if dim not in coords})
+    if lacking:
+        raise InputError(
+            f"coords without {', '.join(lacking)}",
+            f"Every dim of the data of model '{model.name}' has labels",
+            "Add a list of labels for each",
+        )
+    for name, (dims, _, _) in model.data.items():
+        expected = tuple(len(coords[dim]) for dim in dims)
+        if np.shape(data[name]) != expected:
+            raise InputError(
+                f"'{name}' has shape {np.shape(data[name])}",
+                f"Its dims ({', '.join(dims)}) have sizes {expected}",
+                "Give data and labels of the same sizes; a compiled model takes loci of one size, so compile "
+                "again for another, or pad with entries that say nothing",
+            )
+
+
+def _constants(model: Model, data: Mapping[str, Any]) -> Arrays:
+    with _as_input_error(model):
+        return {name: np.asarray(value) for name, value in model.constants(data).items()}
+
+
+def _check_build(model: Model, built: Any, constants: Arrays) -> None:
+    containers = {variable.name for variable in built.data_vars}
+    if containers != set(constants):
+        raise InputError(
+            f"Model '{model.name}': containers {sorted(containers)}, constants {sorted(constants)}",
+            "build makes one pm.Data for each entry of constants(data), so that data can be swapped",
+            "Rename, add or remove containers until the two agree",
+        )
+    if built.discrete_value_vars:
+        found = ", ".join(variable.name for variable in built.discrete_value_vars)
+        raise InputError(
+            f"Model '{model.name}' has discrete free variables: {found}",
+            "NUTS samples continuous variables only",
+            "Sum the discrete ones out of the density (logsumexp), and report their probabilities",
+        )
+
+
+def _check_containers(model: Model, constants: Arrays, expected: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in expected.items():
+        if constants[name].shape != shape:
+            raise InputError(
+                f"'{name}' of model '{model.name}' has shape {constants[name].shape}",
+                f"The compiled model has {shape}: data are swapped, sizes are not",
+                "Compile again for loci of another size, or pad with entries that say nothing",
+            )
+
+
+def _tree(
+    compiled: Compiled,
+    posterior: Arrays,
+    statistics: Arrays,
+    data: Mapping[str, Any],
+    constants: Arrays,
+    labels: Mapping[str, Sequence[Any]],
+) -> xr.DataTree:
+    """The draws and what they are conditional on, labelled."""
+    from pymc.pytensorf import extract_obs_data
+
+    built, table = compiled.built, compiled.model.data
+    dims = {name: tuple(given) for name, given in built.named_vars_to_dims.items()}
+    coords = {
+        name: np.asarray(labels.get(name, values))
+        for name, values in built.coords.items()
+        if values is not None
+    }
+
+    def group(values: Mapping[str, Any], lead: tuple[str, ...] = ()) -> xr.Dataset:
+        variables = {}
+        for name, value in values.items():
+            rest = np.ndim(value) - len(lead)
+            own = dims.get(name) or (table[name][0] if name in table else None)
+            own = own if own and len(own) == rest else tuple(f"{name}_dim_{i}" for i in range(rest))
+            variables[name] = ((*lead, *own), np.asarray(value))
+        used = {dim for variable in variables.values() for dim in variable[0]}
+        known = {dim: coords[dim] for dim in coords if dim in used}
+        if lead:
+            sizes = next(iter(values.values())).shape
+            known |= {dim: np.arange(size) for dim, size in zip(lead, sizes, strict=False)}
+        return xr.Dataset(variables, coords=known)
+
+    observed = {rv.name: extract_obs_data(built.rvs_to_values[rv]) for rv in built.observed_RVs}
+    given = {name: data[name] for name in table if name not in observed and name not in constants}
+    return xr.DataTree.from_dict(
+        {
+            names.POSTERIOR: group(posterior, ("chain", "draw")),
+            "sample_stats": group(statistics, ("chain", "draw")),
+            names.OBSERVED: group(observed),
+            names.CONSTANT: group(constants | given),
+        }
+    )
+
+
+# ---- around the work ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=LIBRARIES)
+        yield
+
+
+def _told(what: str, progress: bool) -> Any:
+    """A line on stderr while the work lasts."""
+    if not progress:
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
+
+
+@contextmanager
+def _as_input_error(model: Model) -> Iterator[None]:
+    """Models know nothing of bayestwas: what they refuse with ValueError becomes an InputError."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(
+            f"Model '{model.name}' refuses: {_first_line(error)}",
+            "The data must be what the model's card says",
+            f"See `bayestwas models {model.name}`" if model.name in MODELS else "See the card of the model",
+        ) from error
