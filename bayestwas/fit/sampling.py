@@ -298,10 +298,8 @@ def _compile_nutpie(built: Any, backend: str) -> Runner:
     variables = [variable.name for variable in [*built.free_RVs, *built.deterministics]]
 
     def run(constants: Arrays, sampling: Sampling, seed: int) -> tuple[Arrays, Arrays]:
-        # containers that only the starting point depends on are not in the compiled code
-        swapped = compiled.with_data(**{k: v for k, v in constants.items() if k in compiled.shared_data})
         job = nutpie.sample(
-            swapped,
+            _swap(compiled, constants),
             draws=sampling.draws,
             tune=sampling.tune,
             chains=sampling.chains,
@@ -326,6 +324,17 @@ def _compile_nutpie(built: Any, backend: str) -> Runner:
         }
 
     return run
+
+
+def _swap(compiled: Any, constants: Arrays) -> Any:
+    """nutpie's compiled model with other data."""
+    for name, value in constants.items():
+        try:
+            compiled = compiled.with_data(**{name: value})
+        except KeyError as error:  # a container that is not in the compiled code: only starting points use it
+            if "Unknown shared variable" not in str(error):
+                raise
+    return compiled
 
 
 def _compile_pymc(built: Any, backend: str) -> Runner:
