@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -198,6 +200,51 @@ def simulate(
         typer.echo(f"Simulated study: {written}")
         typer.echo(f"The truth: {out / 'truth.tsv'}")
         typer.echo(f"Next: bayestwas run {shlex.quote(str(written))} --out results")
+
+
+@app.command(epilog="Example: [bold]bayestwas models gene_trait[/bold]")
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model, to print its card.", show_default="list them all")
+    ] = None,
+) -> None:
+    """List the generative models, or print the card of one: question, equations, priors, limits."""
+    with _one_message():
+        from bayestwas.models import MODELS, card
+
+        if name is None:
+            _print_models({known: _question(card(known)) for known in MODELS})
+            return
+        if name not in MODELS:
+            raise SettingsError(f"Model '{name}'", "A model is one of those that ship", nearest(name, MODELS))
+        if _terminal():
+            from rich.console import Console
+            from rich.markdown import Markdown
+
+            Console().print(Markdown(card(name)))
+        else:
+            typer.echo(card(name).rstrip())
+
+
+def _terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _question(card: str) -> str:
+    """What follows the name in the first heading of a card."""
+    return card.partition("\n")[0].partition(": ")[2]
+
+
+def _print_models(questions: dict[str, str]) -> None:
+    width = max(map(len, questions))
+    for name, question in questions.items():
+        typer.echo(f"{name:<{width}}  {question}")
+    nutpie = all(find_spec(library) is not None for library in ("nutpie", "numba"))
+    typer.echo(
+        f"\nSampled by {'nutpie' if nutpie else 'PyMC'}"
+        + (": it is installed." if nutpie else "; pip install 'bayestwas[nutpie]' for a faster sampler.")
+    )
+    typer.echo("The card of one: bayestwas models NAME")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from bayestwas.models import MODELS, card
 from typer.testing import CliRunner
 
 from bayestwas.cli import DEBUG, app
@@ -62,7 +63,7 @@ def test_version_and_help() -> None:
     assert version.stdout.startswith("bayestwas 0.")
     top = invoke("--help")
     assert top.exit_code == 0
-    for command in ("run", "check", "simulate"):
+    for command in ("run", "check", "simulate", "models"):
         assert command in top.stdout
         one = invoke(command, "--help")
         assert one.exit_code == 0
@@ -205,3 +206,48 @@ def test_the_process_itself_exits_with_the_status(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert subprocess.run([*command[:3], "run"], capture_output=True).returncode == 2
+
+
+def test_models_lists_the_question_of_every_model() -> None:
+    listed = invoke("models")
+    assert listed.exit_code == 0
+    for name in MODELS:
+        (line,) = [line for line in listed.stdout.splitlines() if line.startswith(f"{name} ")]
+        assert line.split(maxsplit=1)[1] == card(name).splitlines()[0].removeprefix(f"# {name}: ")
+
+
+@pytest.mark.parametrize(("there", "told"), [(True, "Sampled by nutpie"), (False, "pip install")])
+def test_models_says_whether_nutpie_is_there(there: bool, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayestwas.cli.find_spec", lambda library: object() if there else None)
+    assert told in invoke("models").stdout
+
+
+def test_models_prints_a_card_as_it_is_when_piped() -> None:
+    shown = invoke("models", "gene_trait")
+    assert shown.exit_code == 0
+    assert shown.stdout.strip() == card("gene_trait").strip()
+
+
+def test_models_renders_a_card_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayestwas.cli._terminal", lambda: True)
+    shown = invoke("models", "gene_trait")
+    assert shown.exit_code == 0
+    assert "which candidates of a locus act on a trait" in shown.stdout
+    assert "## Question" not in shown.stdout
+    assert "Question" in shown.stdout
+
+
+def test_models_of_an_unknown_name() -> None:
+    refused = invoke("models", "gene_trai")
+    assert refused.exit_code == 2
+    assert "Model 'gene_trai'" in refused.stderr
+    assert "Did you mean 'gene_trait'?" in refused.stderr
+
+
+def test_models_does_not_import_pymc() -> None:
+    code = (
+        "import sys; from bayestwas.cli import app; app(['models', 'gene_trait'], standalone_mode=False); "
+        "sys.exit(bool({'pymc', 'pytensor', 'numba', 'nutpie'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
