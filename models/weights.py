@@ -2,15 +2,16 @@
 
     w_jca = scale_j (sqrt(phi_1) s_j + sqrt(phi_2) t_jc + sqrt(phi_3) r_ja),  s, t, r ~ Normal(0, 1)
     scale_j = free_j c / sqrt(c^2 + free_j^2),  free_j = tau u_j exp(annotation_j . coefficient)
-    R_ca^(-1/2) z_ca = sqrt(n_ca) R_ca^(1/2) w_ca + e_ca,  cov(e_ca, e_da) = noise_a,cd I
+    R_s^(-1/2) z_s = sqrt(n_s) R_s^(1/2) w_s + e_s,  cov(e_s, e_t) = noise_st I  for studies s, t
 
-The scale of a variant is shared by all contexts and ancestries. R^(1/2) is the symmetric root of the LD and
-R^(-1/2) its pseudo-inverse, so LD of fewer people than variants needs no other treatment.
+A study is a context in an ancestry; the scale of a variant is shared by all of them. R^(1/2) is the symmetric
+root of the LD and R^(-1/2) its pseudo-inverse, so LD of fewer people than variants needs no other treatment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ import pymc as pm
 import pytensor.tensor as pt
 
 PARTS = ("shared", "context", "ancestry")
-CONCENTRATION = (7.0, 2.0, 1.0)  # of the Dirichlet prior of the partition
+SHARING, CONTEXT_OF_REST = (7.0, 3.0), (2.0, 1.0)  # together: a Dirichlet(7, 2, 1) prior of the partition
 EXPECTED, NOTICEABLE = 1.5, 0.05  # eQTLs of a gene; the size of effect that counts as one
-SLAB_SHAPE, SLAB_SCALE = 2.0, 0.18  # of the slab's variance: Student t with 4 degrees of freedom, scale 0.3
+SLAB = (2.0, 0.18)  # inverse gamma of the slab's variance: Student t with 4 degrees of freedom, scale 0.3
 RANK_TOLERANCE = 1e-10  # eigenvalues of LD below this share of the largest are zero
 
 # name: (dims, unit, meaning)
@@ -28,67 +29,62 @@ DATA = {
     "z": (("context", "ancestry", "variant"), "z-score", "sqrt(n) times the correlation with expression"),
     "n": (("context", "ancestry"), "people", "donors; 0 where the gene is not measured"),
     "ld": (("context", "ancestry", "variant", "variant_"), "correlation", "LD; zero or NaN where absent"),
-    "noise": (("ancestry", "context", "context_"), "expression variance", "residual covariance"),
-    "annotations": (("variant", "annotation"), "as given", "shifts the log local scale"),
-}  # fmt: skip
+    "noise": (("context", "ancestry", "context_", "ancestry_"), "expression variance", "of the residuals"),
+    "annotations": (("variant", "annotation"), "as given", "shift the log local scale"),
+}
 PARAMETERS = {
     "global_scale": ((), "expression SD per SD of genotype", "scale of the effects of all variants, tau"),
     "local_scale": (("variant",), "ratio", "heavy-tailed scale of a variant, u"),
     "slab_variance": ((), "(expression SD per SD of genotype)^2", "of the largest effects, c^2"),
     "annotation_effect": (("annotation",), "log scale per unit", "coefficient of an annotation"),
-    "partition": (("part",), "proportion", "of the variance of an effect: shared, by context, by ancestry"),
-    "shared": (("variant",), "standard normal", "what all contexts and ancestries have in common, s"),
+    "sharing": ((), "proportion", "of the variance of an effect that is shared by all studies, phi_1"),
+    "context_of_rest": ((), "proportion", "of what is not shared, that follows contexts"),
+    "shared": (("variant",), "standard normal", "what all studies have in common, s"),
     "by_context": (("context", "variant"), "standard normal", "what a context adds, t"),
     "by_ancestry": (("ancestry", "variant"), "standard normal", "what an ancestry adds, r"),
 }
+CONTAINERS = {
+    "ld_root": ("study", "variant", "variant_"), "root_n": ("study",), "mix": ("study", "study_"),
+    "whitened": ("study", "variant"), "annotations": ("variant", "annotation"),
+}  # fmt: skip
 Coords = Mapping[str, Sequence[Any]]
 Prior = Callable[[Mapping[str, Any], Coords], Any]
 
 
-def summary(genotypes: np.ndarray, expression: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """z (variant,), n and ld of one study, from genotypes (donor, variant) and expression (donor,); the
-    likelihood of the three is that of the people, up to a constant, at the residual variance in `noise`."""
-    x, y = (v - v.mean(axis=0) for v in (np.asarray(genotypes, float), np.asarray(expression, float)))
-    x, y, n = x / x.std(axis=0), y / y.std(), float(len(y))
-    return y @ x / np.sqrt(n), n, x.T @ x / n
-
-
 def constants(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Containers: ld_root R^(1/2) and root_n; mix, the inverse Cholesky factor of the noise; whitened, z with
-    unit and independent noise; annotations. A study without donors gets noise of its own and tells nothing."""
-    n = np.asarray(data["n"], float)
-    value, vector = np.linalg.eigh(np.nan_to_num(np.asarray(data["ld"], float)))
-    kept = value > RANK_TOLERANCE * np.maximum(value[..., -1:], 1e-300)
-    root = np.sqrt(np.where(kept, value, 0.0))
-    inverse = np.where(kept, 1 / np.where(kept, root, 1.0), 0.0)
-    turned = np.einsum("capq,cap->caq", vector, np.nan_to_num(np.asarray(data["z"], float)))
-    white = np.einsum("capq,caq->cap", vector, inverse * turned) * (n > 0)[:, :, None]
-    measured = (n > 0).T
-    noise = np.where(measured[:, :, None] & measured[:, None, :], data["noise"], np.eye(len(n)))
+    """CONTAINERS over studies, context-major: R^(1/2); sqrt(n); inverse Cholesky factor of the noise; z with
+    unit, independent noise. A study without donors gets noise of its own and tells nothing."""
+    z, n, ld, noise = (np.nan_to_num(np.asarray(data[key], float)) for key in ("z", "n", "ld", "noise"))
+    s, p = n.size, z.shape[-1]
+    value, vector = np.linalg.eigh(ld.reshape(s, p, p))
+    root = np.sqrt(np.where(value > RANK_TOLERANCE * value[:, -1:], value, 0.0))
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+    white = np.einsum("sqp,sp,srp,sr->sq", vector, inverse, vector, z.reshape(s, p), optimize=True)
+    measured = n.ravel() > 0
+    noise = np.where(np.outer(measured, measured), noise.reshape(s, s), np.eye(s))
     mix = np.linalg.inv(np.linalg.cholesky(noise))
     return {
-        "ld_root": (vector * root[..., None, :]) @ np.swapaxes(vector, -1, -2),
-        "root_n": np.sqrt(n),
+        "ld_root": (vector * root[:, None, :]) @ vector.transpose(0, 2, 1),
+        "root_n": np.sqrt(n.ravel()),
         "mix": mix,
-        "whitened": np.einsum("acd,dap->cap", mix, white),
+        "whitened": mix @ (white * measured[:, None]),
         "annotations": np.asarray(data["annotations"], float),
     }
 
 
 def horseshoe(given: Mapping[str, Any], coords: Coords) -> Any:
     """The regularised horseshoe (Piironen and Vehtari 2017): scale of each variant's effects, (variant,)."""
-    tau = pm.HalfCauchy("global_scale", beta=smallest_scale(len(coords["variant"])))
+    tau = pm.HalfCauchy("global_scale", beta=_tau(len(coords["variant"])))
     local = pm.HalfCauchy("local_scale", beta=1.0, dims="variant")
-    slab = pm.InverseGamma("slab_variance", alpha=SLAB_SHAPE, beta=SLAB_SCALE)
+    slab = pm.InverseGamma("slab_variance", alpha=SLAB[0], beta=SLAB[1])
     coefficient = pm.Normal("annotation_effect", 0.0, 1.0, dims="annotation")
-    free = tau * local * pt.exp(pt.sum(given["annotations"] * coefficient, axis=1))
+    free = tau * local * pt.exp(given["annotations"] @ coefficient)
     return free * pt.sqrt(slab / (slab + free**2))
 
 
-def smallest_scale(variants: int) -> float:
-    """Prior median of the global scale: `EXPECTED` of the variants have an effect above `NOTICEABLE`."""
-    expected = min(EXPECTED, variants / 2)
-    return NOTICEABLE * expected / (variants - expected)
+def _tau(variants: int) -> float:
+    """Prior median of the global scale: about `EXPECTED` variants have effects of `NOTICEABLE` size."""
+    return NOTICEABLE * min(EXPECTED / max(variants - EXPECTED, 0.1), 1.0)
 
 
 def build(data: Mapping[str, Any], coords: Coords, *, prior: Prior = horseshoe) -> pm.Model:
@@ -96,59 +92,64 @@ def build(data: Mapping[str, Any], coords: Coords, *, prior: Prior = horseshoe) 
 
     `prior(containers, coords)` makes its own free variables and returns the scale of each variant's effects.
     """
-    of = {"ld_root": "ld", "root_n": "n", "mix": "noise", "whitened": "z", "annotations": "annotations"}
-    with pm.Model(coords={"part": PARTS, **{key: list(labels) for key, labels in coords.items()}}) as model:
-        given = {key: pm.Data(key, value, dims=DATA[of[key]][0]) for key, value in constants(data).items()}
+    studies = [", ".join(map(str, study)) for study in product(coords["context"], coords["ancestry"])]
+    shape = tuple(len(coords[dim]) for dim in DATA["z"][0])
+    own = {"part": PARTS, "study": studies, "study_": studies}
+    with pm.Model(coords=own | {key: list(labels) for key, labels in coords.items()}) as model:
+        given = {key: pm.Data(key, value, dims=CONTAINERS[key]) for key, value in constants(data).items()}
         scale = prior(given, coords)
-        partition = pm.Dirichlet("partition", np.array(CONCENTRATION), dims="part")
+        sharing, rest = pm.Beta("sharing", *SHARING), pm.Beta("context_of_rest", *CONTEXT_OF_REST)
+        partition = pt.stack([sharing, (1 - sharing) * rest, (1 - sharing) * (1 - rest)])
+        pm.Deterministic("partition", partition, dims="part")
         shared = pm.Normal("shared", dims="variant")
         by_context = pm.Normal("by_context", dims=("context", "variant"))
         by_ancestry = pm.Normal("by_ancestry", dims=("ancestry", "variant"))
-        root = pt.sqrt(partition)
-        effect = root[0] * shared + root[1] * by_context[:, None, :] + root[2] * by_ancestry[None, :, :]
-        weight = pm.Deterministic("weight", scale * effect, dims=("context", "ancestry", "variant"))
-        fitted = (given["ld_root"] @ weight[..., None])[..., 0]
-        pm.Deterministic("h2", pt.sum(fitted**2, axis=-1), dims=("context", "ancestry"))
-        signal = (given["root_n"][:, :, None] * fitted).transpose(1, 0, 2)
-        mean = (given["mix"] @ signal).transpose(1, 0, 2)
-        pm.Normal("z", mean, 1.0, observed=given["whitened"], dims=DATA["z"][0])
+        c, a = (grid.ravel() for grid in np.indices(shape[:2]))
+        member = np.hstack([np.ones((c.size, 1)), np.eye(shape[0])[c], np.eye(shape[1])[a]])  # (study, row)
+        part = np.repeat([0, 1, 2], [1, *shape[:2]])  # of each row
+        parts = pt.concatenate([shared[None], by_context, by_ancestry])
+        weight = scale * ((member * pt.sqrt(partition)[part]) @ parts)  # (study, variant)
+        fitted = (given["ld_root"] @ weight[:, :, None])[:, :, 0]
+        pm.Deterministic("weight", weight.reshape(shape), dims=DATA["z"][0])
+        pm.Deterministic("h2", pt.sum(fitted**2, axis=1).reshape(shape[:2]), dims=DATA["n"][0])
+        mean = given["mix"] @ (given["root_n"][:, None] * fitted)
+        pm.Normal("z", mean, 1.0, observed=given["whitened"], dims=CONTAINERS["whitened"])
     return model
 
 
 def simulate(
     rng: np.random.Generator, coords: Coords, fixed: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """One draw of everything: PARAMETERS, DATA, `weight` and `h2`. Entries of `fixed` are taken as given; a
-    design that is not is made up: 200 donors in each ancestry, in all contexts, and autoregressive LD."""
+    """One draw of everything: PARAMETERS, DATA, `partition`, `weight` and `h2`. Entries of `fixed` are taken
+    as given; a design that is not is made up: 200 donors in every context of an ancestry, AR(1) LD."""
     c, a, p, k = (len(coords[name]) for name in ("context", "ancestry", "variant", "annotation"))
     apart = np.abs(np.subtract.outer(np.arange(p), np.arange(p)))
-    makers: dict[str, Callable[[], Any]] = {
-        "global_scale": lambda: abs(smallest_scale(p) * rng.standard_cauchy()),
-        "local_scale": lambda: np.abs(rng.standard_cauchy(p)),
-        "slab_variance": lambda: SLAB_SCALE / rng.gamma(SLAB_SHAPE),
-        "annotation_effect": lambda: rng.normal(size=k),
-        "partition": lambda: rng.dirichlet(CONCENTRATION),
-        "shared": lambda: rng.normal(size=p),
-        "by_context": lambda: rng.normal(size=(c, p)),
-        "by_ancestry": lambda: rng.normal(size=(a, p)),
-        "annotations": lambda: rng.normal(size=(p, k)),
-        "n": lambda: np.full((c, a), 200.0),
-        "ld": lambda: np.tile(rng.uniform(0.5, 0.9, (a, 1, 1)) ** apart, (c, 1, 1, 1)),
-        "noise": lambda: np.tile(0.7 * np.eye(c) + 0.3, (a, 1, 1)),
-    }
-    out: dict[str, Any] = dict(fixed or {})
-    for name, make in makers.items():
-        if name not in out:
-            out[name] = make()
+    out: dict[str, Any] = {
+        "global_scale": abs(_tau(p) * rng.standard_cauchy()),
+        "local_scale": np.abs(rng.standard_cauchy(p)),
+        "slab_variance": SLAB[1] / rng.gamma(SLAB[0]),
+        "annotation_effect": rng.normal(size=k),
+        "sharing": rng.beta(*SHARING),
+        "context_of_rest": rng.beta(*CONTEXT_OF_REST),
+        "shared": rng.normal(size=p),
+        "by_context": rng.normal(size=(c, p)),
+        "by_ancestry": rng.normal(size=(a, p)),
+        "annotations": rng.normal(size=(p, k)),
+        "n": np.full((c, a), 200.0),
+        "ld": np.tile(rng.uniform(0.5, 0.9, (a, 1, 1)) ** apart, (c, 1, 1, 1)),
+        "noise": np.einsum("cd,ab->cadb", 0.7 * np.eye(c) + 0.3, np.eye(a)),
+    } | dict(fixed or {})
     free = out["global_scale"] * out["local_scale"] * np.exp(out["annotations"] @ out["annotation_effect"])
     scale = 1 / np.sqrt(1 / np.maximum(free, 1e-300) ** 2 + 1 / out["slab_variance"])
+    rest, by_context = 1 - out["sharing"], out["context_of_rest"]
+    out["partition"] = np.array([out["sharing"], rest * by_context, rest * (1 - by_context)])
     phi = np.sqrt(out["partition"])
     effect = phi[0] * out["shared"] + phi[1] * out["by_context"][:, None] + phi[2] * out["by_ancestry"][None]
     out["weight"] = scale * effect
-    out["h2"] = np.einsum("cap,capq,caq->ca", out["weight"], out["ld"], out["weight"])
+    fitted = np.einsum("capq,caq->cap", out["ld"], out["weight"])
+    out["h2"] = np.sum(out["weight"] * fitted, axis=-1)
     value, vector = np.linalg.eigh(out["ld"])
-    root = (vector * np.sqrt(np.maximum(value, 0.0))[..., None, :]) @ np.swapaxes(vector, -1, -2)
-    white = np.einsum("acd,adp->cap", np.linalg.cholesky(out["noise"]), rng.normal(size=(a, c, p)))
-    mean = np.sqrt(out["n"])[:, :, None] * np.einsum("capq,caq->cap", out["ld"], out["weight"])
-    out.setdefault("z", mean + np.einsum("capq,caq->cap", root, white))
+    white = np.linalg.cholesky(out["noise"].reshape(c * a, c * a)) @ rng.normal(size=(c * a, p))
+    turned = np.sqrt(np.maximum(value, 0.0)) * np.einsum("capq,cap->caq", vector, white.reshape(c, a, p))
+    out.setdefault("z", np.sqrt(out["n"])[..., None] * fitted + np.einsum("capq,caq->cap", vector, turned))
     return out
