@@ -55,7 +55,7 @@ def sample_weights(
     genes = fittable_genes(locus, panels)
     size = max((len(cis_window(locus, gene)) for gene in genes), default=0)
     coords = {
-        names.CONTEXT: contexts, "context_": contexts, names.ANCESTRY: ancestries,
+        names.CONTEXT: contexts, "context_": contexts, names.ANCESTRY: ancestries, "ancestry_": ancestries,
         names.VARIANT: [f"{PADDING}{j}" for j in range(size)], "variant_": range(size),
         "annotation": [ANNOTATION],
     }  # fmt: skip
@@ -128,13 +128,12 @@ def model_data(expression: Expression, size: int) -> dict[str, Any]:
     proximity = np.zeros(size)
     proximity[:p] = -np.log10(1 + np.abs(expression.distance) / 1000)
     proximity[:p] -= proximity[:p].mean()
-    by_study = expression.correlation.reshape(c, a, c, a)
     return {
         "z": z,
         "n": expression.n.reshape(c, a),
         "ld": ld,
-        "noise": np.stack([by_study[:, i, :, i] for i in range(a)]),
-        "annotation": proximity[:, None],
+        "noise": expression.correlation.reshape(c, a, c, a),
+        "annotations": proximity[:, None],
     }
 
 
