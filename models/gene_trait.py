@@ -1,17 +1,16 @@
 """Genes and variants of one locus compete for a trait: the posterior, in PyMC. Its card is gene_trait.md.
 
+    d ~ Categorical(exp(log_weight))                    which joint draw of the weights C_d is the truth
     c_k ~ Bernoulli(pi_k),  logit pi_k = logit(inclusion_rate) + log_odds_k
-    gamma_k ~ Normal(0, effect_sd^2 Omega) over ancestries,  Omega = (1 - correlation) I + correlation 1 1'
-    z_a ~ Normal(sqrt(n_a) R_a C_a (c * gamma_a), R_a)
+    gamma_k ~ Normal(0, (effect_sd scale_k)^2 Omega),  Omega = (1 - correlation) I + correlation 1 1'
+    z_a ~ Normal(sqrt(n_a) R_a C_da (c * gamma_a), R_a)
 
-Inclusions c are summed over all 2^K configurations and effects gamma are integrated, both exactly, so the
-density of the three free variables is smooth. `pip` and `effect` are exact given them.
+Draws d, inclusions c (all 2^K) and effects gamma are summed out exactly. LATENT: C_d + root_d @ offset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,130 +18,137 @@ import pymc as pm
 import pytensor.tensor as pt
 
 MAX_CANDIDATES = 12  # 4,096 configurations
-
 # name: (dims, unit, meaning)
 DATA = {
-    "z": (("ancestry", "variant"), "z-score", "marginal association with the trait"),
+    "z": (("ancestry", "variant"), "z-score", "association with the trait; NaN where the variant is absent"),
     "n": (("ancestry",), "people", "GWAS sample size"),
-    "ld": (("ancestry", "variant", "variant_"), "correlation", "LD, positive definite"),
-    "columns": (("ancestry", "variant", "candidate"), "SD per SD of genotype", "weights, or a unit vector"),
+    "ld": (("ancestry", "variant", "variant_"), "correlation", "LD; may be singular"),
+    "columns": (("weight_draw", "ancestry", "variant", "candidate"), "SD per SD", "joint draws of weights"),
+    "log_weight": (("weight_draw",), "natural log", "prior probability of a draw; normalised here"),
     "log_odds": (("candidate",), "log odds", "prior of a candidate relative to the inclusion rate"),
+    "scale": (("candidate",), "ratio", "prior SD of the effects of a candidate relative to effect_sd"),
 }
 PARAMETERS = {
     "inclusion_rate": ((), "probability", "that a candidate with log_odds 0 acts on the trait"),
-    "effect_sd": ((), "trait SD per SD of expression (or genotype)", "prior standard deviation of effects"),
+    "effect_sd": ((), "trait SD per SD of expression (or genotype)", "prior SD of effects of scale 1"),
     "correlation": ((), "correlation", "of the effects of a candidate between ancestries"),
 }
-Coords = Mapping[str, Sequence[Any]]
+LATENT = {  # `root` is data, `offset` a free variable; both are optional
+    "root": (("weight_draw", "ancestry", "variant", "candidate", "direction"), "SD per SD", "Gaussian part"),
+    "offset": (("direction",), "standard deviations", "of the weights from `columns`, along `root`"),
+}
+TERM = ("weight_draw", "ancestry", "candidate", "term")
+CONSTANT_DIMS = {"score": TERM, "information": (*TERM, "candidate_", "term_"), "log_draw": TERM[:1]}
+Coords, Values = Mapping[str, Sequence[Any]], Mapping[str, Any]
 
 
-def build(data: Mapping[str, Any], coords: Coords) -> pm.Model:
-    """The model of one locus. `data` has the entries of DATA (others are ignored), `coords` all their dims.
+def constants(data: Values) -> dict[str, np.ndarray]:
+    """All that the density sees; of z and R, score sqrt(n) C'z and information n C'RC, C by term: weights and
+    directions of `root`."""
+    z, n, ld, columns, log_draw = (np.asarray(data[name], float) for name in list(DATA)[:5])
+    columns = np.concatenate([columns[..., None], *([data["root"]] if "root" in data else [])], axis=-1)
+    columns = columns * np.isfinite(z)[:, :, None, None]  # an absent variant says nothing
+    used = np.flatnonzero(columns.any(axis=(0, 1, 3, 4)))
+    shape = columns.shape[:2] + columns.shape[3:]
+    flat = columns[:, :, used].reshape(*shape[:2], len(used), shape[2] * shape[3]) * np.sqrt(n)[:, None, None]
+    return {
+        "score": (np.nan_to_num(z[:, None, used]) @ flat).reshape(shape),
+        "information": (flat.swapaxes(2, 3) @ (ld[:, used][:, :, used] @ flat)).reshape(shape + shape[2:]),
+        "log_draw": log_draw - np.logaddexp.reduce(log_draw),
+        **{f"prior_{name}": np.asarray(data[name], float) for name in ("log_odds", "scale")},
+    }
 
-    Raises ValueError for more than MAX_CANDIDATES candidates.
-    """
-    table = configurations(len(coords["candidate"]))
-    with pm.Model(coords={name: list(labels) for name, labels in coords.items()}) as model:
-        given = {
-            name: pm.Data(f"{name}_data", np.asarray(data[name], float), dims=dims)
-            for name, (dims, _, _) in DATA.items()
-        }
-        rate = pm.Beta("inclusion_rate", alpha=1.0, beta=9.0)
-        effect_sd = pm.HalfNormal("effect_sd", sigma=0.1)
-        correlation = pm.Beta("correlation", alpha=9.0, beta=1.0)
-        n, ld, columns, log_odds = (given[name] for name in ("n", "ld", "columns", "log_odds"))
-        settings = (rate, effect_sd, correlation, n, ld, columns, log_odds)
-        pm.CustomDist(
-            "z",
-            *settings,
-            logp=lambda z, *rest: pt.logsumexp(_log_joint(z, *rest, table)[0]),
-            signature="(),(),(),(a),(a,p,q),(a,p,k),(k)->(a,p)",
-            observed=given["z"],
-            dims=DATA["z"][0],
+
+def build(data: Values, coords: Coords) -> pm.Model:
+    """One locus. `data`: DATA (and `root`); `coords`: their dims. ValueError above MAX_CANDIDATES."""
+    a, k, directions = len(coords["ancestry"]), len(coords["candidate"]), coords.get("direction", ())
+    if k > MAX_CANDIDATES:
+        raise ValueError(f"{k} candidates; at most {MAX_CANDIDATES} can be enumerated")
+    labels = {name: list(coords[name]) for name in ("weight_draw", "ancestry", "candidate")}
+    labels |= {"candidate_": labels["candidate"], "direction": list(directions)}
+    labels["term"] = labels["term_"] = ["weights", *directions]
+    with pm.Model(coords=labels) as model:
+        score, information, log_draw, log_odds, scale = (
+            pm.Data(name, value, dims=CONSTANT_DIMS.get(name, "candidate"))
+            for name, value in constants(data).items()
         )
-        log_joint, means = _log_joint(given["z"], *settings, table)
-        weight = pt.special.softmax(log_joint)
-        pm.Deterministic("pip", weight @ table, dims="candidate")
-        pm.Deterministic("effect", pt.tensordot(weight, means, axes=1), dims=("candidate", "ancestry"))
+        rate = pm.Beta("inclusion_rate", alpha=1.0, beta=9.0)
+        sd = scale * pm.HalfNormal("effect_sd", sigma=0.1)
+        correlation = pm.Beta("correlation", alpha=9.0, beta=1.0)
+        offset = [pm.Normal("offset", dims="direction")] if "root" in data else []
+        terms = pt.concatenate([np.ones(1), *offset])
+        u = pt.sum(score * terms, axis=3)  # (D, A, K)
+        t = pt.sum(pt.sum(information * terms, axis=5) * terms[:, None], axis=3)  # (D, A, K, K)
+        apart = pt.sqrt(1 - correlation)
+        root = apart * pt.eye(a) + (pt.sqrt(1 + (a - 1) * correlation) - apart) / a  # its square is Omega
+        h = sd[:, None] * root[:, None]  # (A, K, A), takes standard normals to effects
+        hth = pt.sum(t[:, :, :, None, :, None] * h[..., None, None] * h[:, None, None], axis=1)
+        last = pt.sum(u[..., None] * h, axis=1).reshape((-1, 1, k * a))
+        system = pt.concatenate([hth.reshape((-1, k * a, k * a)) + pt.eye(k * a), last], axis=1)
+        odds = pt.log(rate) - pt.log1p(-rate) + log_odds + pt.zeros_like(log_draw)[:, None]  # (D, K)
+        total = pt.logsumexp(_log_evidence(system, odds, log_draw, a, k))
+        pm.Potential("evidence", total - pt.sum(pt.softplus(odds[0])))
+        slope, joint, draw = pt.grad(total, [system, odds, log_draw])
+        pm.Deterministic("draw_probability", draw, dims="weight_draw")
+        for name, value in _summaries(slope, joint, h.transpose(1, 0, 2), a, k).items():
+            pm.Deterministic(name, value, dims=("candidate", "ancestry")[: value.ndim])
     return model
 
 
-def simulate(
-    rng: np.random.Generator, coords: Coords, fixed: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """One draw of everything: PARAMETERS, DATA, and the latent `inclusion` (K,) and `gamma` (K, A).
-
-    Entries of `fixed` are taken as given. LD and columns not in `fixed` are made up: autoregressive LD,
-    weights on three variants for every candidate.
-    """
-    a, p, k = (len(coords[name]) for name in ("ancestry", "variant", "candidate"))
-    out: dict[str, Any] = dict(fixed or {})
-    out.setdefault("inclusion_rate", rng.beta(1.0, 9.0))
-    out.setdefault("effect_sd", abs(rng.normal(0.0, 0.1)))
-    out.setdefault("correlation", rng.beta(9.0, 1.0))
-    out.setdefault("n", np.full(a, 20_000.0))
-    out.setdefault("log_odds", np.zeros(k))
-    if "ld" not in out:
-        decay = rng.uniform(0.5, 0.9, size=a)
-        out["ld"] = decay[:, None, None] ** np.abs(np.subtract.outer(np.arange(p), np.arange(p)))
-    if "columns" not in out:
-        columns = np.zeros((a, p, k))
-        for j in range(k):
-            columns[:, rng.choice(p, min(3, p), replace=False), j] = rng.normal(0.0, 0.2, (a, min(3, p)))
-        out["columns"] = columns
-    odds = out["inclusion_rate"] / (1 - out["inclusion_rate"]) * np.exp(out["log_odds"])
+def simulate(rng: np.random.Generator, coords: Coords, fixed: Values | None = None) -> dict[str, Any]:
+    """PARAMETERS, DATA, latent `picked`, `inclusion`, `gamma` (`offset`); entries of `fixed` are taken."""
+    a, p, k, d = (len(coords[name]) for name in ("ancestry", "variant", "candidate", "weight_draw"))
+    decay, distance = rng.uniform(0.5, 0.9, (a, 1, 1)), np.abs(np.subtract.outer(np.arange(p), np.arange(p)))
+    where = rng.permuted(np.tile(np.arange(p), (k, 1)), axis=1).T < 3  # weights on three variants
+    made_up = {
+        "inclusion_rate": rng.beta(1.0, 9.0), "effect_sd": abs(rng.normal(0.0, 0.1)),
+        "correlation": rng.beta(9.0, 1.0), "n": np.full(a, 20_000.0), "ld": decay**distance,
+        "columns": where * rng.normal(0.0, 0.2, (d, a, p, k)), "log_weight": np.zeros(d),
+        "log_odds": np.zeros(k), "scale": np.ones(k),
+    }  # fmt: skip
+    out: dict[str, Any] = {**made_up, **(fixed or {})}
+    out.setdefault("picked", rng.multinomial(1, np.exp(out["log_weight"]) / np.exp(out["log_weight"]).sum()))
+    weights = np.tensordot(out["picked"], out["columns"], axes=1)
+    if "root" in out:
+        out.setdefault("offset", rng.standard_normal(out["root"].shape[-1]))
+        weights = weights + np.tensordot(out["picked"], out["root"], axes=1) @ out["offset"]
+    odds = np.exp(out["log_odds"]) / (1 / out["inclusion_rate"] - 1)
     out.setdefault("inclusion", rng.random(k) < odds / (1 + odds))
     omega = (1 - out["correlation"]) * np.eye(a) + out["correlation"]
-    out.setdefault("gamma", out["effect_sd"] * rng.multivariate_normal(np.zeros(a), omega, size=k))
-    effect = out["inclusion"][:, None] * out["gamma"]
-    joint = np.einsum("apk,ka->ap", out["columns"], effect) * np.sqrt(out["n"])[:, None]
-    noise = np.linalg.cholesky(out["ld"]) @ rng.standard_normal((a, p, 1))
-    out.setdefault("z", np.einsum("apq,aq->ap", out["ld"], joint) + noise[:, :, 0])
-    return out
+    normal = rng.multivariate_normal(np.zeros(a), omega, size=k)
+    out.setdefault("gamma", out["effect_sd"] * out["scale"][:, None] * normal)
+    effect = np.sqrt(out["n"])[:, None] * (out["inclusion"] * out["gamma"].T)
+    parts = zip(out["ld"], weights, effect, strict=True)
+    z = [rng.multivariate_normal(r @ w @ e, r, method="eigh") for r, w, e in parts]
+    return {"z": np.array(z), **out}
 
 
-def configurations(candidates: int) -> np.ndarray:
-    """All 0/1 vectors of length K, (2^K, K). Raises ValueError for K above MAX_CANDIDATES."""
-    if candidates > MAX_CANDIDATES:
-        raise ValueError(f"{candidates} candidates; at most {MAX_CANDIDATES} can be enumerated")
-    return np.array(list(product((0.0, 1.0), repeat=candidates)))
+def _log_evidence(system: Any, odds: Any, log_draw: Any, a: int, k: int) -> Any:
+    """log (draw probability x prior odds x BF) of draws and configurations, (D, 2^K); by Gaussian elimination
+    log BF = 1/2 u'H (I + H'TH)^-1 H'u - 1/2 log|I + H'TH|, rows of candidates taken in. The others go."""
+    system, log_p = system[:, None], log_draw[:, None]
+    for j in range(k):
+        taken, log_taken = system, log_p + odds[:, j, None]
+        for _ in range(a):
+            pivot, below = taken[..., 0, 0], taken[..., 1:, 0]
+            log_taken = log_taken + 0.5 * (below[..., -1] ** 2 / pivot - pt.log(pivot))
+            taken = taken[..., 1:, 1:] - below[..., None] * (below[..., :-1] / pivot[..., None])[..., None, :]
+        system = pt.concatenate([system[..., a:, a:], taken], axis=1)
+        log_p = pt.concatenate([log_p, log_taken], axis=1)
+    return log_p
 
 
-def _log_joint(
-    z: Any,
-    rate: Any,
-    sd: Any,
-    correlation: Any,
-    n: Any,
-    ld: Any,
-    columns: Any,
-    log_odds: Any,
-    table: np.ndarray,
-) -> tuple[Any, Any]:
-    """Per configuration: log p(z, c) with effects integrated, (2^K,); posterior mean of effects, (2^K, K, A).
-
-    With u = sqrt(n) C'z, T = n C'RC, V = sd^2 D_c (x) Omega = H H':
-    p(z | c) = Normal(z; 0, R) |I + H'TH|^-1/2 exp(1/2 u'H (I + H'TH)^-1 H'u).
-    """
-    size, k = table.shape
-    a = ld.shape[0]
-    log_null = pt.sum(pm.logp(pm.MvNormal.dist(mu=pt.zeros_like(z), chol=pt.linalg.cholesky(ld)), z))
-    score = (pt.sqrt(n)[:, None] * pt.sum(columns * z[:, :, None], axis=1)).T  # (K, A)
-    blocks = n[:, None, None] * (columns.transpose(0, 2, 1) @ ld @ columns)  # (A, K, K)
-    information = blocks.transpose(1, 2, 0)[:, None, :, :] * pt.eye(a)[None, :, None, :]
-    information = information.reshape((k * a, k * a))
-    omega = (1 - correlation) * pt.eye(a) + correlation
-    root = sd * pt.linalg.kron(pt.eye(k), pt.linalg.cholesky(omega))  # of the effects of all candidates
-    on = pt.repeat(table, a, axis=1)  # (2^K, K A), 1 where included; H = root diag(on)
-    middle = (root.T @ information @ root)[None] * on[:, :, None] * on[:, None, :] + pt.eye(k * a)
-    projected = on * (root.T @ score.ravel())[None]
-    factor = pt.linalg.cholesky(middle)
-    solved = pt.linalg.solve_triangular(factor, projected[:, :, None], lower=True)
-    log_bf = 0.5 * pt.sum(solved**2, axis=(1, 2))
-    log_bf -= pt.sum(pt.log(pt.diagonal(factor, axis1=-2, axis2=-1)), axis=1)
-    back = pt.linalg.solve_triangular(factor.transpose(0, 2, 1), solved, lower=False)[:, :, 0]
-    means = (back @ root.T).reshape((size, k, a))
-
-    logit = pt.log(rate) - pt.log1p(-rate) + log_odds
-    log_prior = pt.sum(table * logit - pt.softplus(logit), axis=1)
-    return log_prior + log_null + log_bf, means
+def _summaries(slope: Any, joint: Any, h: Any, a: int, k: int) -> dict[str, Any]:
+    """Moments are derivatives of log sum exp(odds'c + u'gamma - gamma'T gamma / 2) by u, T and odds."""
+    share = pt.maximum(joint, 1e-300)[:, :, None]
+    rows = pt.concatenate([h, pt.mean(h, axis=1, keepdims=True)], axis=1)  # each ancestry, their mean
+    first = pt.sum(rows * slope[:, -1].reshape((-1, k, 1, a)), axis=3)
+    square = pt.diagonal(slope[:, :-1].reshape((-1, k, a, k, a)), axis1=1, axis2=3).transpose(0, 3, 1, 2)
+    second = pt.sum(-2 * rows[:, :, :, None] * rows[:, :, None] * square[:, :, None], axis=(3, 4))
+    pip, effect, mean = pt.sum(share, axis=0), pt.sum(first, axis=0), first / share
+    spread = pt.sqrt(pt.maximum(second / share - mean**2, 1e-300))
+    positive = pt.sum(share * 0.5 * pt.erfc(-mean / spread / np.sqrt(2.0)), axis=0) / pip
+    sd = pt.sqrt(pt.maximum(pt.sum(second, axis=0) / pip - (effect / pip) ** 2, 1e-300))
+    named = {"effect": effect, "effect_given": effect / pip, "effect_sd_given": sd, "positive": positive}
+    named = {name: value[:, :a] for name, value in named.items()}
+    return named | {"pip": pip[:, 0], "positive_mean": positive[:, a]}

@@ -22,6 +22,7 @@ COORDS = {
     "variant": range(P),
     "variant_": range(P),
     "candidate": [f"gene{k}" for k in range(K)],
+    "weight_draw": [0],
 }
 SD, CORRELATION = 0.1, 0.8
 LOCI = 60
@@ -37,8 +38,8 @@ def exact() -> Exact:
     compiled = pytensor.function([], model["pip"], givens=given, mode="FAST_COMPILE")
 
     def pip(locus: dict[str, Any], inclusion_rate: float) -> np.ndarray:
-        for name in gene_trait.DATA:
-            model[f"{name}_data"].set_value(np.asarray(locus[name], dtype=float))
+        for name, value in gene_trait.constants(locus).items():
+            model[name].set_value(value)
         rate.set_value(inclusion_rate)
         return compiled()
 
@@ -50,7 +51,7 @@ def kernel(locus: dict[str, Any], odds: float, effects: int) -> np.ndarray:
     omega = np.full((ANCESTRIES, ANCESTRIES), CORRELATION) + (1 - CORRELATION) * np.eye(ANCESTRIES)
     candidates = Candidates(
         units=0,
-        columns=tuple(sparse.csr_array(columns.T) for columns in locus["columns"]),
+        columns=tuple(sparse.csr_array(columns.T) for columns in locus["columns"][0]),
         log_prior=np.full((K, 1), np.log(odds)),
         scale=np.full((K, 1), SD**2),
         covariances=omega[None],
