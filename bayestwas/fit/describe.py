@@ -21,6 +21,9 @@ from bayestwas.fit.panels import read_panels
 from bayestwas.fit.prepared import Prepared, gene_seed, targets
 from bayestwas.fit.settings import Settings
 
+# why a gene that was measured has no fit: without, and with variants in its cis-window
+NOT_FITTED = ("no usable variant in its cis-window", "no expression that varies, in any context")
+
 
 def describe(
     locus: xr.DataTree,
@@ -223,9 +226,5 @@ def _missing_where_skipped(data: xr.Dataset, at: NDArray[np.intp]) -> xr.Dataset
     for row in set(range(len(status))) - {int(i) for i in at}:
         if status[row] in (names.OK, names.WARNING):
             status[row] = names.SKIPPED
-            reason[row] = reason[row] or (
-                "no usable variant in its cis-window"
-                if data["n_variants"].values[row] == 0
-                else "no expression that varies, in any context"
-            )
+            reason[row] = reason[row] or NOT_FITTED[int(data["n_variants"].values[row] > 0)]
     return data

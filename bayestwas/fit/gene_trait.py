@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Any
 
 import xarray as xr
 
@@ -13,15 +14,18 @@ from bayestwas.fit.describe import describe
 from bayestwas.fit.prepared import Prepared, most_draws, prepare, targets
 from bayestwas.fit.refine import refined
 from bayestwas.fit.settings import Settings
+from bayestwas.fit.weights import chosen_method
 
 
 def fit_genes(
     locus: xr.DataTree,
     weights: xr.DataTree,
     *,
+    method: str = "engine",
     priors: GeneTraitPriors | None = None,
     settings: Settings | None = None,
     seed: int = 1,
+    **sampled: Any,
 ) -> xr.DataTree:
     """Posterior of every gene of a locus: does its expression drive the trait, in which context, how
     strongly.
@@ -29,15 +33,23 @@ def fit_genes(
     Parameters
     ----------
     locus : see docs/architecture.md. weights : of the same locus, from `fit_weights`.
-    priors : of genes, direct effects and effect sizes; None: the documented defaults
+    method : "engine", or "pymc" to sample a generative model.
+    priors : for the engine, of genes, direct effects and effect sizes; None: the documented defaults
         (`engine.gene_trait.DEFAULT_PRIORS`).
     seed : of the draws of the weights; the block and the gene enter too, nothing else.
+    sampled : for "pymc": model, sampling and more; see `bayestwas.fit.gene_trait_pymc.sample_genes`.
 
     Returns
     -------
     DataTree with the groups of `names.RESULT_VARIABLES`; every gene of the locus has a row, a status and a
     reason.
+
+    Raises SettingsError for an unknown method, and for arguments of the other method.
     """
+    if chosen_method(method, sampled, priors) == "pymc":
+        from bayestwas.fit.gene_trait_pymc import sample_genes
+
+        return sample_genes(locus, weights, settings=settings, seed=seed, **sampled)
     settings, priors = settings or Settings(), priors or engine.DEFAULT_PRIORS
     began = time.process_time()
     prepared, full = sufficient(locus, weights, priors, settings, seed)

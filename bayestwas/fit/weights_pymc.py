@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from bayestwas.models import MODELS, Model, load
 
 from bayestwas import names
 from bayestwas.engine.weights import Expression
-from bayestwas.errors import SettingsError, nearest
+from bayestwas.errors import SettingsError
 from bayestwas.fit.panels import contexts_and_ancestries, read_panels
 from bayestwas.fit.prepared import gene_seed
-from bayestwas.fit.sampling import Sampling, compile_model
+from bayestwas.fit.sampling import Sampling, compile_model, find_model
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import cis_window, fittable_genes, gene_expression
+from bayestwas.models import Model
 
 ANNOTATION = "tss_proximity"  # minus the decimal logarithm of the distance to the TSS in kb, plus one
 PADDING = "padding"  # variants without information, so that all genes of a locus have the same sizes
@@ -49,7 +49,7 @@ def sample_weights(
     Raises SettingsError for an unknown model, or one without `weight`.
     """
     settings, sampling = settings or Settings(), sampling or Sampling()
-    chosen = _model(model)
+    chosen = find_model(model)
     contexts, ancestries = contexts_and_ancestries(locus)
     panels = read_panels(locus, settings.min_allele_count)
     genes = fittable_genes(locus, panels)
@@ -149,11 +149,3 @@ def _weights(posterior: xr.Dataset, keep: int) -> np.ndarray:
     values = posterior["weight"].transpose("chain", "draw", *dims).values
     flat = values.reshape(-1, *values.shape[2:])
     return np.asarray(flat[np.linspace(0, len(flat) - 1, keep).round().astype(int)])
-
-
-def _model(model: str | Model) -> Model:
-    if isinstance(model, str) and model not in MODELS:
-        raise SettingsError(
-            f"Model '{model}'", "A model is the name of a built-in one, or a Model", nearest(model, MODELS)
-        )
-    return load(model)
