@@ -20,12 +20,15 @@ DONOR = "donor"  # a person of an expression panel
 COVARIATE = "covariate"
 ENTRY = "entry"  # one non-zero of a sparse array
 SIGNAL = "signal"  # one single effect on the trait
+ANNOTATION = "annotation"  # a functional annotation of variants
+FEATURE = "feature"  # an annotation of genes
 
 # ---- groups of a locus (the container that `fit_weights` and `fit_genes` take) -------------------------
 GWAS = "gwas"
 LD = "ld"  # ld/<ancestry>
 EXPRESSION = "expression"  # expression/<context>/<ancestry>
 GENES = "genes"
+ANNOTATIONS = "annotations"  # absent where the study has none
 
 # ---- groups of a result (ArviZ's names where ArviZ has one) --------------------------------------------
 POSTERIOR = "posterior"  # draws: (chain, draw, ...)
@@ -82,6 +85,14 @@ LOCUS_VARIABLES: dict[str, dict[str, Variable]] = {
         "tss": Variable((GENE,), "base pairs, 1-based", "transcription start site"),
         "status": Variable((GENE,), "", "ok, warning, skipped or failed"),
         "reason": Variable((GENE,), "", "why the status is not ok"),
+    },
+    ANNOTATIONS: {
+        "variant_annotation": Variable(
+            (VARIANT, ANNOTATION), "that of its file", "float32; the mean of the study where unknown"
+        ),
+        "gene_annotation": Variable(
+            (GENE, FEATURE), "that of its file", "float32; the mean of the study where unknown"
+        ),
     },
 }
 

@@ -80,6 +80,8 @@ def check_locus(tree: xr.DataTree) -> None:
         )
     for context, ancestry, node in expression_groups(tree):
         _check_panel(f"{names.EXPRESSION}/{context}/{ancestry}", node, tree)
+    if names.ANNOTATIONS in tree.children:
+        _check_annotations(tree)
 
 
 def expression_groups(tree: xr.DataTree) -> list[tuple[str, str, xr.Dataset]]:
@@ -208,6 +210,26 @@ def _check_panel(where: str, dataset: xr.Dataset, tree: xr.DataTree) -> None:
         )
 
 
+def _check_annotations(tree: xr.DataTree) -> None:
+    dataset, table = _group(tree, names.ANNOTATIONS), names.LOCUS_VARIABLES[names.ANNOTATIONS]
+    check_dataset(names.ANNOTATIONS, dataset, table, optional=table)
+    for name in table:
+        if name in dataset and not np.isfinite(dataset[name].values).all():
+            raise InputError(
+                f"{names.ANNOTATIONS}: '{name}' holds NaN or infinite values",
+                "Annotations of a locus are finite: an unknown value stands at the mean of the study",
+                "Fill them in, or leave the annotation out",
+            )
+    genes = _group(tree, names.GENES)[names.GENE].values.astype(str)
+    if "gene_annotation" in dataset and not np.array_equal(dataset[names.GENE].values.astype(str), genes):
+        raise InputError(
+            f"{names.ANNOTATIONS}: gene_annotation and the group {names.GENES} are of different genes, or in "
+            "another order",
+            "Every gene of a locus has a row of gene annotations",
+            f"Give one row per gene of the group {names.GENES}, in its order",
+        )
+
+
 def _labels(dataset: xr.Dataset) -> set[str]:
     return {str(gene) for gene in dataset[names.GENE].values}
 
@@ -230,6 +252,8 @@ def locus(
     start: int | None = None,
     end: int | None = None,
     cis_window: int = DEFAULT_CIS_WINDOW,
+    variant_annotation: pd.DataFrame | None = None,
+    gene_annotation: pd.DataFrame | None = None,
 ) -> xr.DataTree:
     """Build a locus from plain labelled arrays.
 
@@ -240,7 +264,8 @@ def locus(
     donors), donors, expression DataFrame gene x donor, covariates DataFrame covariate x donor or None).
     `genes`: DataFrame indexed by gene with chromosome, tss, status, reason. `start`, `end`: the block,
     0-based half-open; by default the span of the variants. `cis_window`: base pairs on either side of a TSS
-    whose variants may act on the gene. Raises `InputError`.
+    whose variants may act on the gene. `variant_annotation`: DataFrame variant x annotation;
+    `gene_annotation`: DataFrame gene x feature. Raises `InputError`.
     """
     if variants.empty:
         raise InputError(
@@ -287,6 +312,8 @@ def locus(
         },
         coords={names.GENE: _text(genes.index)},
     )
+    if variant_annotation is not None or gene_annotation is not None:
+        groups[names.ANNOTATIONS] = _annotation_group(variant_annotation, gene_annotation)
     try:
         tree = xr.DataTree.from_dict(groups)
     except ValueError as error:
@@ -346,4 +373,16 @@ def _panel_group(
             covariates[list(labels)].to_numpy(dtype=float),
         )
         coords[names.COVARIATE] = _text(covariates.index)
+    return xr.Dataset(variables, coords=coords)
+
+
+def _annotation_group(variants: pd.DataFrame | None, genes: pd.DataFrame | None) -> xr.Dataset:
+    variables: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
+    if variants is not None:
+        variables["variant_annotation"] = ((names.VARIANT, names.ANNOTATION), variants.to_numpy(np.float32))
+        coords |= {names.VARIANT: _text(variants.index), names.ANNOTATION: _text(variants.columns)}
+    if genes is not None:
+        variables["gene_annotation"] = ((names.GENE, names.FEATURE), genes.to_numpy(np.float32))
+        coords |= {names.GENE: _text(genes.index), names.FEATURE: _text(genes.columns)}
     return xr.Dataset(variables, coords=coords)

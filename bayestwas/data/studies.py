@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
+from bayestwas.data.annotations import NO_ANNOTATIONS, Annotations
 from bayestwas.data.variants import COLUMNS, check_variants
 from bayestwas.errors import InputError
 
@@ -246,7 +247,7 @@ class Study:
 
     `gwas` and `ld` by ancestry; `blocks` a DataFrame (block, chromosome, start, end; 0-based half-open) or
     None; `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base
-    pairs on either side of a TSS.
+    pairs on either side of a TSS; `annotations` of variants and genes, not yet matched.
     """
 
     name: str
@@ -260,6 +261,7 @@ class Study:
     cis_window: int = DEFAULT_CIS_WINDOW
     simulated: bool = False
     n_ref: dict[str, float] = field(default_factory=dict)
+    annotations: Annotations = NO_ANNOTATIONS
 
     def __post_init__(self) -> None:
         without = sorted(set(self.gwas) - set(self.ld))

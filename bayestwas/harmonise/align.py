@@ -24,6 +24,7 @@ from bayestwas.harmonise.alleles import (
     align,
     canonical_ids,
 )
+from bayestwas.harmonise.annotations import MatchedAnnotations, match_annotations
 from bayestwas.harmonise.files import FileNames, name_files, variant_files
 from bayestwas.harmonise.fit_together import check_builds, check_overlap, overlap_matrix
 from bayestwas.harmonise.genes import (
@@ -52,7 +53,8 @@ class Harmonised:
     source_id, action, reason. `overlap`: variants shared by each pair of files. `blocks`: block, chromosome,
     start, end, n_variants, n_genes. `genes`: gene, block, chromosome, tss, n_variants, status, reason, one
     row per requested gene and per gene of their blocks, by chromosome and TSS; unknown ones last. `notes`:
-    sentences for the user. By file name: `rows` and `signs` along `variants`.
+    sentences for the user. By file name: `rows` and `signs` along `variants`. `annotations`: those of the
+    study, along `variants` and `genes`.
     """
 
     study: Study
@@ -67,6 +69,7 @@ class Harmonised:
     panels: tuple[PreparedPanel, ...]
     named: FileNames
     spans: dict[str, tuple[int, int]]  # block -> its rows among variants
+    annotations: MatchedAnnotations
 
     def locus(self, block: str) -> xr.DataTree:
         """Read the genotypes of one block and build its locus. Raises `HarmonisationError` for an unknown
@@ -124,10 +127,10 @@ def harmonise(study: Study) -> Harmonised:
     sources = list(named.gwas.values())
     genes = gene_table(requested, present, blocks, variants, rows, prepared, sources, spans, study.cis_window)
     counted = _count(blocks, variants, genes)
-    told = (*notes, *duplicates, *standing, *_palindromes(ledger), *_notes(study, counted))
-    return Harmonised(
-        study, variants, ledger, overlap, counted, genes, told, rows, signs, tuple(prepared), named, spans
-    )
+    matched = match_annotations(study.annotations, variants, genes, blocks)
+    told = (*notes, *duplicates, *standing, *_palindromes(ledger), *_notes(study, counted), *matched.notes)
+    parts = (rows, signs, tuple(prepared), named, spans, matched)
+    return Harmonised(study, variants, ledger, overlap, counted, genes, told, *parts)
 
 
 # ---- variants
@@ -302,6 +305,8 @@ def _reader(h: Harmonised, block: str) -> LocusReader:
         ld=ld,
         panels=tuple(panels),
         genotypes={name: _genotype_rows(h, name, here) for name in sorted(wanted)},
+        variant_annotation=h.annotations.of_variants(here, h.variants.index[here]),
+        gene_annotation=h.annotations.of_genes(genes.index),
     )
 
 

@@ -81,6 +81,8 @@ class LocusReader:
     ld: dict[str, tuple[str | MatrixRows, float]]  # name of a genotype file or a matrix; people behind it
     panels: tuple[PanelRows, ...]
     genotypes: dict[str, Rows]
+    variant_annotation: pd.DataFrame | None = None
+    gene_annotation: pd.DataFrame | None = None
 
     def __call__(self) -> xr.DataTree:
         """Read the genotypes of the block and build the locus (see docs/architecture.md)."""
@@ -113,6 +115,8 @@ class LocusReader:
             start=self.start,
             end=self.end,
             cis_window=self.cis_window,
+            variant_annotation=self.variant_annotation,
+            gene_annotation=self.gene_annotation,
         )
 
     def blank(self, status: str, reason: str, n_draws: int = 0) -> xr.DataTree:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import pandas as pd
 
@@ -64,54 +64,88 @@ def read_table(
     number of its first row. Raises `InputError`.
     """
     with open_text(path) as handle:
-        skipped = 0
-        header = handle.readline()
-        while header.startswith(comment):
-            skipped += 1
-            header = handle.readline()
-        if not header.strip():
-            raise InputError(f"{path} is empty", "A table has a header line and rows", "Write the file again")
-        separator = next((mark for mark in ("\t", ",") if mark in header), None)
-        columns = [name.strip() for name in header.strip("\r\n").split(separator)]
-        repeated = sorted({name for name in columns if columns.count(name) > 1})
-        if repeated:
-            raise InputError(
-                f"{path}: column '{repeated[0]}' occurs more than once",
-                "Every column has its own name",
-                "Rename or remove one of them",
-            )
-        table = _read_rows(path, handle, separator or r"\s+", columns, _kinds(text_columns, few_values))
+        head = _header(path, handle, comment)
+        with _rows_as_the_header(path, head):
+            table = pd.read_csv(handle, **_options(head, text_columns, few_values))
     table = table[~table.isna().all(axis=1)]
-    table.attrs["first_line"] = skipped + 2
+    table.attrs["first_line"] = head.skipped + 2
     return table
 
 
-def _kinds(text_columns: tuple[str, ...], few_values: tuple[str, ...]) -> dict[str, str]:
-    return dict.fromkeys(text_columns, "str") | dict.fromkeys(few_values, "category")
+def read_pieces(
+    path: Path, rows: int, *, text_columns: tuple[str, ...] = (), few_values: tuple[str, ...] = ()
+) -> Iterator[pd.DataFrame]:
+    """The table of `read_table`, `rows` lines at a time."""
+    with open_text(path) as handle:
+        head = _header(path, handle, "##")
+        reader = pd.read_csv(handle, chunksize=rows, **_options(head, text_columns, few_values))
+        while True:
+            with _rows_as_the_header(path, head):
+                piece = next(reader, None)
+            if piece is None:
+                return
+            piece = piece[~piece.isna().all(axis=1)]
+            piece.attrs["first_line"] = head.skipped + 2
+            yield piece
 
 
-def _read_rows(
-    path: Path, handle: IO[str], separator: str, columns: list[str], kinds: dict[str, str]
-) -> pd.DataFrame:
+def read_header(path: Path) -> list[str]:
+    """The names of the columns of a table. Raises `InputError`."""
+    with open_text(path) as handle:
+        return _header(path, handle, "##").columns
+
+
+class _Header(NamedTuple):
+    columns: list[str]
+    separator: str
+    skipped: int  # lines before it
+
+
+def _header(path: Path, handle: IO[str], comment: str) -> _Header:
+    skipped = 0
+    header = handle.readline()
+    while header.startswith(comment):
+        skipped += 1
+        header = handle.readline()
+    if not header.strip():
+        raise InputError(f"{path} is empty", "A table has a header line and rows", "Write the file again")
+    separator = next((mark for mark in ("\t", ",") if mark in header), None)
+    columns = [name.strip() for name in header.strip("\r\n").split(separator)]
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise InputError(
+            f"{path}: column '{repeated[0]}' occurs more than once",
+            "Every column has its own name",
+            "Rename or remove one of them",
+        )
+    return _Header(columns, separator or r"\s+", skipped)
+
+
+def _options(head: _Header, text_columns: tuple[str, ...], few_values: tuple[str, ...]) -> dict[str, Any]:
+    kinds = dict.fromkeys(text_columns, "str") | dict.fromkeys(few_values, "category")
+    return {
+        "sep": head.separator,
+        "header": None,
+        "names": head.columns,
+        "index_col": False,
+        "dtype": {name: kinds[name] for name in head.columns if name in kinds},
+        "na_values": list(MISSING),
+        "keep_default_na": False,
+        "low_memory": False,
+        "skip_blank_lines": False,
+    }
+
+
+@contextmanager
+def _rows_as_the_header(path: Path, head: _Header) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
         try:
-            return pd.read_csv(
-                handle,
-                sep=separator,
-                header=None,
-                names=columns,
-                index_col=False,
-                dtype={name: kinds[name] for name in columns if name in kinds},
-                na_values=list(MISSING),
-                keep_default_na=False,
-                low_memory=False,
-                skip_blank_lines=False,
-            )
+            yield
         except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
             raise InputError(
                 f"{path}: rows of unequal length ({str(error).strip()})",
-                f"Every row has the {len(columns)} columns of the header",
+                f"Every row has the {len(head.columns)} columns of the header",
                 "Correct the rows, or write the file again",
             ) from error
 

@@ -35,8 +35,8 @@ class CheckReport:
 
     `overlap`: variants shared by each pair of files. `files`: file, variants, kept, flipped, strand, dropped.
     `dropped`: file, action, reason, count. `genes`: one row per requested gene with status and reason.
-    `blocks`: block, chromosome, start, end, n_variants, n_genes, memory_mb, seconds. `notes`: sentences for
-    the user.
+    `blocks`: block, chromosome, start, end, n_variants, n_genes, memory_mb, seconds. `annotations`: one
+    `AnnotationSummary` per row. `notes`: sentences for the user.
     """
 
     study: str
@@ -48,6 +48,7 @@ class CheckReport:
     genes: pd.DataFrame
     blocks: pd.DataFrame
     notes: tuple[str, ...]
+    annotations: pd.DataFrame
 
     @property
     def runnable(self) -> int:
@@ -74,6 +75,7 @@ def check(study_path: str | Path) -> CheckReport:
         genes=harmonised.genes,
         blocks=estimate(harmonised),
         notes=harmonised.notes,
+        annotations=harmonised.annotations.summary,
     )
 
 
@@ -132,6 +134,13 @@ def render(report: CheckReport, console: Console | None = None) -> None:
     told = report.genes[report.genes["reason"] != ""]
     if len(told):
         console.print(_table(told[["gene", "status", "reason"]], "Genes with a remark"))
+    if len(report.annotations):
+        shown = report.annotations.copy()
+        for name in ("mean", "sd"):
+            shown[name] = [f"{value:.3g}" for value in shown[name]]
+        console.print(
+            _table(shown, "Annotations: how many variants or genes have a value, others at the mean")
+        )
     blocks = report.blocks.sort_values("memory_mb", ascending=False, kind="stable")
     columns = ["block", "chromosome", "n_variants", "n_genes", "memory_mb", "seconds"]
     console.print(_table(blocks[columns], "Blocks, largest first"))

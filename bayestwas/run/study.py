@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bayestwas.data.annotations import Annotations
 from bayestwas.data.studies import DEFAULT_CIS_WINDOW, Genotypes, LDMatrix, Panel, Study
 from bayestwas.errors import StudyFileError, nearest
+from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
 from bayestwas.io.blocks import read_blocks
 from bayestwas.io.expression import read_covariates, read_expression
 from bayestwas.io.gwas import read_gwas
@@ -43,6 +45,7 @@ KEYS: dict[str, dict[str, Key]] = {
         ),
         "blocks": Key((dict,), False, "table [blocks]; left out: blocks are made from the gene windows"),
         "settings": Key((dict,), False, "table [settings]"),
+        "annotations": Key((dict,), False, "table [annotations]: functional annotations"),
         "gwas": Key((list,), True, "tables [[gwas]], one per ancestry"),
         "ld": Key((list,), True, "tables [[ld]], one per ancestry with a GWAS"),
         "expression": Key((list,), True, "tables [[expression]], one per context and ancestry"),
@@ -50,6 +53,12 @@ KEYS: dict[str, dict[str, Key]] = {
     "blocks": {"path": Key(_TEXT, True, "BED file of blocks")},
     "settings": {
         "cis_window": Key((int,), False, f"base pairs on either side of a TSS; default {DEFAULT_CIS_WINDOW}")
+    },
+    "annotations": {
+        "variants": Key(
+            (list,), False, "BED intervals, .annot files or tables with a row per variant; @: the chromosome"
+        ),
+        "genes": Key(_TEXT, False, "table of genes and their features"),
     },
     "gwas": {
         "ancestry": Key(_TEXT, True, "ancestry of the GWAS"),
@@ -150,6 +159,7 @@ def read_study(path: str | Path) -> Study:
         cis_window=int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW)),
         simulated=bool(tree.get("simulated", False)),
         n_ref={entry["ancestry"]: math.inf for entry in tree["ld"] if entry.get("in_sample")},
+        annotations=_annotations(folder, tree.get("annotations", {})),
     )
 
 
@@ -185,7 +195,8 @@ def _parse(path: Path) -> dict[str, Any]:
             "Correct the place that is named",
         ) from None
     _check_keys(_Place(path, ""), tree, KEYS[""])
-    for table in ("blocks", "settings"):
+    _check_annotations(_Place(path, "[annotations]"), tree.get("annotations", {}))
+    for table in ("blocks", "settings", "annotations"):
         if table in tree:
             _check_keys(_Place(path, f"[{table}]"), tree[table], KEYS[table])
     for table in ("gwas", "ld", "expression"):
@@ -224,6 +235,22 @@ def _check_keys(place: _Place, table: dict[str, Any], keys: dict[str, Key]) -> N
                 f"{name} is required: {key.meaning}",
                 f"Add [[{name}]]" if key.kinds == (list,) else f"Add {name} = ...",
             )
+
+
+def _check_annotations(place: _Place, table: Any) -> None:
+    """`variants` is a list of files, each named once; other keys are checked as in the other tables."""
+    given = table.get("variants", []) if isinstance(table, dict) else []
+    if not isinstance(given, list) or not all(isinstance(name, str) and name for name in given):
+        raise StudyFileError(
+            place.say(f"variants = {given!r}"),
+            f"variants is a list of names: {KEYS['annotations']['variants'].meaning}",
+            'Write variants = ["coding.bed", "baseline.annot.parquet"], for example',
+        )
+    repeated = sorted({name for name in given if given.count(name) > 1})
+    if repeated:
+        raise StudyFileError(
+            place.say(f"names {repeated[0]} more than once"), "A file is named once", "Remove the copies"
+        )
 
 
 def _check_lists(path: Path, tree: dict[str, Any]) -> None:
@@ -301,9 +328,13 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
     ):
         for number, entry in enumerate(tree[table], start=1):
             named += [(f"[[{table}]] number {number}", key, entry[key]) for key in keys if key in entry]
+    for name in tree.get("annotations", {}).get("variants", []):
+        named.append(("[annotations]", "variants", name))
+    if "genes" in tree.get("annotations", {}):
+        named.append(("[annotations]", "genes", tree["annotations"]["genes"]))
     files: dict[str, tuple[Path, ...]] = {}
     for table, key, value in named:
-        group = plink_files(folder / value) if key == "genotypes" else (folder / value,)
+        group = _behind(folder / value, key)
         for file in group:
             if not file.is_file():
                 raise StudyFileError(
@@ -314,8 +345,15 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
                     ),
                     f"Correct {key}, or put the file there",
                 )
-        files[f"{table} {key}"] = group
+        files[f"{table} {key} {value}"] = group
     return files
+
+
+def _behind(path: Path, key: str) -> tuple[Path, ...]:
+    """The files that one name stands for; a name that stands for none is given back as it is."""
+    if key == "genotypes":
+        return tuple(plink_files(path))
+    return (tuple(annotation_files(path).values()) if key == "variants" else ()) or (path,)
 
 
 def _labels(folder: Path, paths: Iterable[Path]) -> dict[Path, str]:
@@ -332,6 +370,14 @@ def _relative(folder: Path, path: Path) -> str:
 
 def _blocks(folder: Path, tree: dict[str, Any]) -> pd.DataFrame | None:
     return read_blocks(folder / tree["blocks"]["path"]) if "blocks" in tree else None
+
+
+def _annotations(folder: Path, table: dict[str, Any]) -> Annotations:
+    genes = table.get("genes")
+    return Annotations(
+        tuple(read_variant_annotations(folder / name, name) for name in table.get("variants", [])),
+        None if genes is None else read_gene_annotations(folder / genes, genes),
+    )
 
 
 def _genes(path: Path, tree: dict[str, Any]) -> tuple[str, ...] | None:
