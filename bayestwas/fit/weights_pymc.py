@@ -91,7 +91,9 @@ def sample_weights(
             }
         ),
         names.POSTERIOR: xr.Dataset({"weight": (("chain", "draw", *dims), weight, units)}, coords=labels),
-        "hyperparameters": xr.concat(others, dim=xr.IndexVariable(names.GENE, labels[names.GENE]))
+        "hyperparameters": xr.concat(
+            others, dim=xr.IndexVariable(names.GENE, labels[names.GENE])
+        ).transpose("chain", "draw", ...)
         if others
         else xr.Dataset(),
         names.MARGINALS: xr.Dataset(
