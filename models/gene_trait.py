@@ -61,12 +61,13 @@ def constants(data: Values) -> dict[str, np.ndarray]:
 
 def build(data: Values, coords: Coords) -> pm.Model:
     """One locus. `data`: DATA (and `root`); `coords`: their dims. ValueError above MAX_CANDIDATES."""
-    a, k, directions = len(coords["ancestry"]), len(coords["candidate"]), coords.get("direction", ())
+    a, k = len(coords["ancestry"]), len(coords["candidate"])
     if k > MAX_CANDIDATES:
         raise ValueError(f"{k} candidates; at most {MAX_CANDIDATES} can be enumerated")
-    labels = {name: list(coords[name]) for name in ("weight_draw", "ancestry", "candidate")}
-    labels |= {"candidate_": labels["candidate"], "direction": list(directions)}
-    labels["term"] = labels["term_"] = ["weights", *directions]
+    latent = ["direction"] if "root" in data else []
+    labels = {name: list(coords[name]) for name in ("weight_draw", "ancestry", "candidate", *latent)}
+    labels["term"] = labels["term_"] = ["weights", *labels.get("direction", [])]
+    labels["candidate_"] = labels["candidate"]
     with pm.Model(coords=labels) as model:
         score, information, log_draw, log_odds, scale = (
             pm.Data(name, value, dims=CONSTANT_DIMS.get(name, "candidate"))
@@ -75,8 +76,7 @@ def build(data: Values, coords: Coords) -> pm.Model:
         rate = pm.Beta("inclusion_rate", alpha=1.0, beta=9.0)
         sd = scale * pm.HalfNormal("effect_sd", sigma=0.1)
         correlation = pm.Beta("correlation", alpha=9.0, beta=1.0)
-        offset = [pm.Normal("offset", dims="direction")] if "root" in data else []
-        terms = pt.concatenate([np.ones(1), *offset])
+        terms = pt.concatenate([np.ones(1), *(pm.Normal("offset", dims=dim) for dim in latent)])
         u = pt.sum(score * terms, axis=3)  # (D, A, K)
         t = pt.sum(pt.sum(information * terms, axis=5) * terms[:, None], axis=3)  # (D, A, K, K)
         apart = pt.sqrt(1 - correlation)
