@@ -12,6 +12,11 @@ from bayestwas.errors import SettingsError, nearest
 POPULATIONS = ("AFR", "EUR", "EAS")  # of the demographic model in `coalescent.py`
 
 
+# Name, share of the variants (or genes) that have it, and by how much it raises the logarithm of the weight
+# with which one of them is drawn to have an effect.
+SimulatedAnnotation = tuple[str, float, float]
+
+
 @dataclass(frozen=True)
 class Design:
     """All sizes and rates of a simulated study. People are counted per ancestry and are all distinct.
@@ -48,6 +53,8 @@ class Design:
     direct_blocks: float = 0.5  # probability that a block has direct effects (one or two)
     direct_h2: float = 0.001  # share of trait variance of a direct effect, mean over ancestries
     trait_correlation_ancestries: float = 0.95
+    annotations: tuple[SimulatedAnnotation, ...] = ()  # of variants: eQTLs and direct effects follow them
+    gene_annotations: tuple[SimulatedAnnotation, ...] = ()  # of genes: causal genes follow them
 
     def __post_init__(self) -> None:
         for ancestry in self.ancestries:
@@ -63,6 +70,8 @@ class Design:
                 "These are the probabilities of 0, 1, 2 ... causal genes",
                 "Make them sum to 1",
             )
+        for given in ("annotations", "gene_annotations"):
+            _check_annotations(given, getattr(self, given))
 
     @property
     def ancestries(self) -> tuple[str, ...]:
@@ -76,6 +85,20 @@ class Design:
     def n_donors(self, ancestry: str) -> int:
         """Distinct donors of an ancestry over all contexts."""
         return max((panel.get(ancestry, 0) for panel in self.donors.values()), default=0)
+
+
+def _check_annotations(given: str, annotations: tuple[SimulatedAnnotation, ...]) -> None:
+    seen: set[str] = set()
+    for entry in annotations:
+        name, share, enrichment = entry
+        if not name.isidentifier() or name in seen or not 0 < share < 1 or not math.isfinite(enrichment):
+            raise SettingsError(
+                f"{given} of a simulation design: {entry}",
+                "An annotation is its name (letters, digits, underscores; each once), the share of variants "
+                "or genes that have it (between 0 and 1) and its log enrichment",
+                'Write ("coding", 0.05, 2.0), for example',
+            )
+        seen.add(name)
 
 
 _GWAS = {"EUR": 150_000, "AFR": 30_000, "EAS": 30_000}

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas.data.coalescent import genotypes, moments, standardised
-from bayestwas.data.design import PRESETS, Design
+from bayestwas.data.design import PRESETS, Design, SimulatedAnnotation
 from bayestwas.data.schema import locus
 from bayestwas.names import OK
 
@@ -57,6 +57,8 @@ class SimulatedBlock:
     weights: np.ndarray = field(repr=False)  # (G, C, A, p)
     effect: np.ndarray = field(repr=False)  # (G, C, A)
     cis_h2: np.ndarray = field(repr=False)  # (G, C, A)
+    annotations: pd.DataFrame | None = field(default=None, repr=False)  # variant x annotation, 0 or 1
+    gene_annotations: pd.DataFrame | None = field(default=None, repr=False)  # gene x feature, 0 or 1
 
     def panel_dosage(self, context: str, ancestry: str) -> np.ndarray:
         """Genotypes of one expression panel, int8 (p, donors): the first donors of the ancestry."""
@@ -81,6 +83,8 @@ class SimulatedBlock:
             start=self.start,
             end=self.end,
             cis_window=self.design.cis_window,
+            variant_annotation=self.annotations,
+            gene_annotation=self.gene_annotations,
         )
 
 
@@ -119,13 +123,16 @@ def simulate_block(design: Design, rng: np.random.Generator, block_index: int) -
     present = np.array([np.minimum(m / 2, 1 - m / 2) >= design.maf for m, _ in mean_sd.values()])
 
     tss = (start + design.block_length * _spread(rng, design.genes_per_block)).astype(np.int64) + 1
-    weights = _weights(design, rng, variants["position"].to_numpy(), tss, mean_sd, present)
+    labels = pd.Index([f"{name}_gene{g + 1:02d}" for g in range(len(tss))], name="gene")
+    annotations = _annotations(rng, design.annotations, variants.index)
+    gene_annotations = _annotations(rng, design.gene_annotations, labels)
+    prior = _prior(design.annotations, annotations)
+    weights = _weights(design, rng, variants["position"].to_numpy(), tss, mean_sd, present, prior)
     cis_h2 = _scale_weights(design, rng, weights, population, mean_sd)
-    genes = pd.DataFrame({"gene": [f"{name}_gene{g + 1:02d}" for g in range(len(tss))]})
-    genes = genes.assign(block=name, chromosome=chromosome, tss=tss)
+    genes = pd.DataFrame({"gene": list(labels)}).assign(block=name, chromosome=chromosome, tss=tss)
     expression = _expression(design, rng, genes["gene"].tolist(), weights, cis_h2, donors, mean_sd)
-    effect = _gene_effects(design, rng, cis_h2)
-    theta = _direct_effects(design, rng, weights, effect, present)
+    effect = _gene_effects(design, rng, cis_h2, _prior(design.gene_annotations, gene_annotations))
+    theta = _direct_effects(design, rng, weights, effect, present, prior)
     beta = np.einsum("gca,gcap->ap", effect, weights) + theta
     z = {}
     for a, ancestry in enumerate(design.ancestries):
@@ -163,7 +170,35 @@ def simulate_block(design: Design, rng: np.random.Generator, block_index: int) -
         weights=weights,
         effect=effect,
         cis_h2=cis_h2,
+        annotations=annotations,
+        gene_annotations=gene_annotations,
     )
+
+
+# ---- annotations ----------------------------------------------------------------------------------------
+
+
+def _annotations(
+    rng: np.random.Generator, given: tuple[SimulatedAnnotation, ...], index: pd.Index
+) -> pd.DataFrame | None:
+    """Independent annotations, 0 or 1, from a stream of their own; None where there are none."""
+    if not given:
+        return None
+    (stream,) = rng.spawn(1)
+    drawn = {name: (stream.random(len(index)) < share).astype(np.int8) for name, share, _ in given}
+    return pd.DataFrame(drawn, index=index)
+
+
+def _prior(given: tuple[SimulatedAnnotation, ...], values: pd.DataFrame | None) -> np.ndarray | None:
+    """exp(values @ log enrichment), the weight of each variant or gene in draws; None without annotations."""
+    if values is None:
+        return None
+    return np.exp(values.to_numpy(dtype=float) @ np.array([enrichment for _, _, enrichment in given]))
+
+
+def _chance(prior: np.ndarray | None, index: np.ndarray) -> np.ndarray | None:
+    """Probabilities of the items `index` under `prior`; None (all alike) without one."""
+    return None if prior is None or not len(index) else prior[index] / prior[index].sum()
 
 
 # ---- expression -----------------------------------------------------------------------------------------
@@ -194,8 +229,12 @@ def _weights(
     tss: np.ndarray,
     mean_sd: Mapping[str, MeanSD],
     present: np.ndarray,
+    prior: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Unscaled weights (G, C, A, p): one to three eQTLs a gene, zero below design.maf."""
+    """Unscaled weights (G, C, A, p): one to three eQTLs a gene, zero below design.maf.
+
+    A variant is drawn by its distance to the TSS times its `prior` (p,).
+    """
     n_contexts, n_ancestries = len(design.contexts), len(design.ancestries)
     weights = np.zeros((len(tss), n_contexts, n_ancestries, len(position)))
     common = np.zeros(len(position), dtype=bool)
@@ -210,6 +249,8 @@ def _weights(
         near = np.exp(-distance[candidates] / design.eqtl_distance)
         chance = (1 - design.eqtl_uniform) * near / max(near.sum(), 1e-300)
         chance += design.eqtl_uniform / len(candidates)
+        if prior is not None:
+            chance *= prior[candidates]
         for variant in rng.choice(candidates, count, replace=False, p=chance / chance.sum()):
             effect = _correlated(
                 rng,
@@ -276,12 +317,15 @@ def _expression(
 # ---- trait ----------------------------------------------------------------------------------------------
 
 
-def _gene_effects(design: Design, rng: np.random.Generator, cis_h2: np.ndarray) -> np.ndarray:
-    """gamma (G, C, A): each causal gene acts in one context in which it is heritable."""
+def _gene_effects(
+    design: Design, rng: np.random.Generator, cis_h2: np.ndarray, prior: np.ndarray | None
+) -> np.ndarray:
+    """gamma (G, C, A): each causal gene, drawn by its `prior` (G,), acts in one context in which it is
+    heritable."""
     effect = np.zeros(cis_h2.shape)
     able = np.flatnonzero((cis_h2 > 0).any(axis=(1, 2)))
     count = min(int(rng.choice(len(design.causal_genes), p=design.causal_genes)), len(able))
-    for g in rng.choice(able, count, replace=False):
+    for g in rng.choice(able, count, replace=False, p=_chance(prior, able)):
         context = rng.choice(np.flatnonzero((cis_h2[g] > 0).any(axis=1)))
         gamma = _correlated(rng, (len(design.ancestries), design.trait_correlation_ancestries))
         explained = np.mean(gamma**2 * cis_h2[g, context])
@@ -290,15 +334,22 @@ def _gene_effects(design: Design, rng: np.random.Generator, cis_h2: np.ndarray) 
 
 
 def _direct_effects(
-    design: Design, rng: np.random.Generator, weights: np.ndarray, effect: np.ndarray, present: np.ndarray
+    design: Design,
+    rng: np.random.Generator,
+    weights: np.ndarray,
+    effect: np.ndarray,
+    present: np.ndarray,
+    prior: np.ndarray | None,
 ) -> np.ndarray:
-    """theta (A, p): none, or one or two variants that are no eQTL of a causal gene."""
+    """theta (A, p): none, or one or two variants, drawn by their `prior` (p,), that are no eQTL of a causal
+    gene."""
     theta = np.zeros((len(design.ancestries), weights.shape[3]))
     if rng.random() >= design.direct_blocks:
         return theta
     taken = weights[effect.any(axis=(1, 2))].any(axis=(0, 1, 2))
     free = np.flatnonzero(~taken)
-    for variant in rng.choice(free, min(int(rng.integers(1, 3)), len(free)), replace=False):
+    count = min(int(rng.integers(1, 3)), len(free))
+    for variant in rng.choice(free, count, replace=False, p=_chance(prior, free)):
         draw = _correlated(rng, (len(theta), design.trait_correlation_ancestries)) * present[:, variant]
         theta[:, variant] = draw * math.sqrt(design.direct_h2 / np.mean(draw**2))
     return theta

@@ -139,11 +139,11 @@ def _settle(values: np.ndarray, name: str, source: str, of: str, empty: str = ""
     status, reason = names.OK, ""
     if constant:
         status = names.SKIPPED
-        reason = f"it is {there[0]:g} for all {count:,} {of} of the study where it is known"
+        reason = f"it is {there[0]:g} for all {count:,} {of} of the study"
         if empty and not nonzero:
             reason = empty
         elif missing:
-            reason += f"; {of} that are not in the file are unknown, not 0"
+            reason += f" that have a value; the {missing:,} without are unknown, not 0"
     elif conflicts or missing > MOST_UNKNOWN * len(values):
         status = names.WARNING
         told = [f"rows of the file disagree on {conflicts:,} {of}, which are taken as unknown"] * bool(

@@ -2,7 +2,9 @@
 
 The folder holds study.toml (simulated = true), blocks.bed, and per ancestry a GWAS-SSF table, PLINK 1
 genotypes of the LD reference and of the donors, expression BED files and covariates; truth.tsv,
-truth.effects.tsv, truth.weights.tsv and direct.tsv hold the answer. The same blocks give the same bytes.
+truth.effects.tsv, truth.weights.tsv and direct.tsv hold the answer; a design with annotations adds
+annotations.tsv.gz, gene_annotations.tsv and, with their log enrichment, truth.annotations.tsv. The same
+blocks give the same bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ README = """Simulated study '{name}': no person, no measurement and no trait in 
 Genotypes: msprime, out-of-Africa model of Gutenkunst et al. 2009. The rest: bayestwas.data.simulate.
 Answers: truth.tsv (causal genes), truth.effects.tsv (effects of expression on the trait, cis-heritability),
 truth.weights.tsv (effects of genotypes on expression), direct.tsv (variants with effects of their own).
-Covariates are drawn at random and have no effect.
+{annotated}Covariates are drawn at random and have no effect.
 """
 
 
@@ -107,7 +109,13 @@ def _write(blocks: Iterable[SimulatedBlock], folder: Path, recipe: str) -> None:
             folder / f"covariates.{ancestry}.tsv", _covariates(rng, ancestry, design.n_donors(ancestry))
         )
     (folder / "study.toml").write_text(_study_toml(design, recipe))
-    (folder / "README.txt").write_text(README.format(name=design.name, recipe=recipe))
+    truth = _annotation_truth(design)
+    if len(truth):
+        _write_table(folder / "truth.annotations.tsv", truth)
+    told = "truth.annotations.tsv (by how much annotations raise the log weight of an effect).\n"
+    (folder / "README.txt").write_text(
+        README.format(name=design.name, recipe=recipe, annotated=told if len(truth) else "")
+    )
 
 
 def _with_donors(design: Design) -> list[str]:
@@ -149,7 +157,19 @@ def _study_toml(design: Design, recipe: str) -> str:
                 f'phenotypes = "expression.{context}.{ancestry}.bed.gz"',
                 f'covariates = "covariates.{ancestry}.tsv"',
             ]
+    if design.annotations or design.gene_annotations:
+        lines += ["", "[annotations]"]
+    if design.annotations:
+        lines += ['variants = ["annotations.tsv.gz"]']
+    if design.gene_annotations:
+        lines += ['genes = "gene_annotations.tsv"']
     return "\n".join(lines) + "\n"
+
+
+def _annotation_truth(design: Design) -> pd.DataFrame:
+    given = {"variants": design.annotations, "genes": design.gene_annotations}
+    rows = [(name, of, share, log) for of, entries in given.items() for name, share, log in entries]
+    return pd.DataFrame(rows, columns=["annotation", "of", "share", "log_enrichment"])
 
 
 def _append_genotypes(
@@ -191,6 +211,11 @@ def _block_tables(block: SimulatedBlock) -> dict[str, pd.DataFrame]:
         "truth.weights.tsv": _weights(block),
         "direct.tsv": block.direct.assign(block=block.name)[["variant", "block", "ancestry", "theta"]],
     }
+    if block.annotations is not None:
+        place = block.variants[["chromosome", "position", "effect_allele", "other_allele"]]
+        tables["annotations.tsv.gz"] = pd.concat([place, block.annotations], axis=1)
+    if block.gene_annotations is not None:
+        tables["gene_annotations.tsv"] = block.gene_annotations.reset_index()
     for ancestry in block.z:
         tables[f"gwas.{ancestry}.tsv.gz"] = _gwas(block, ancestry)
     for (context, ancestry), expression in block.expression.items():
