@@ -110,11 +110,7 @@ def match_annotations(
     if given.genes is not None:
         features, told, notes = _match_genes(given.genes, genes)
         summary += told
-    notes += [
-        f"annotation {row.annotation} ({row.file}) is left out: {row.reason}"
-        for row in summary
-        if row.status == names.SKIPPED
-    ]
+    notes += _remarks(summary)
     table = pd.DataFrame(summary, columns=list(AnnotationSummary._fields))
     return MatchedAnnotations(
         tuple(columns), values if columns else None, used, features, table, tuple(notes)
@@ -131,7 +127,7 @@ def _settle(values: np.ndarray, name: str, source: str, of: str, empty: str = ""
     count = int(known.sum())
     missing = len(values) - count
     if not count:
-        reason = f"it has no value for any of the {of} of the study"
+        reason = f"no value for any of the {of} of the study"
         return AnnotationSummary(name, source, of, 0, missing, 0, np.nan, np.nan, names.SKIPPED, reason)
     there = values[known].astype(float)
     mean, nonzero = float(there.mean()), int(np.count_nonzero(there))
@@ -139,7 +135,7 @@ def _settle(values: np.ndarray, name: str, source: str, of: str, empty: str = ""
     status, reason = names.OK, ""
     if constant:
         status = names.SKIPPED
-        reason = f"it is {there[0]:g} for all {count:,} {of} of the study"
+        reason = f"{there[0]:g} for all {count:,} {of} of the study"
         if empty and not nonzero:
             reason = empty
         elif missing:
@@ -155,6 +151,19 @@ def _settle(values: np.ndarray, name: str, source: str, of: str, empty: str = ""
     values[~known] = mean
     sd = 0.0 if constant else float(there.std())
     return AnnotationSummary(name, source, of, count, missing, nonzero, mean, sd, status, reason)
+
+
+def _remarks(summary: Sequence[AnnotationSummary]) -> list[str]:
+    """A sentence per file and reason."""
+    by_reason: dict[tuple[str, str, str], list[str]] = {}
+    for row in summary:
+        if row.reason:
+            by_reason.setdefault((row.file, row.status, row.reason), []).append(row.annotation)
+    remarks = []
+    for (file, status, reason), found in by_reason.items():
+        listed = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        remarks.append(f"{file}: {listed}{' left out' if status == names.SKIPPED else ''}: {reason}")
+    return remarks
 
 
 # ---- variants

@@ -135,12 +135,10 @@ def render(report: CheckReport, console: Console | None = None) -> None:
     if len(told):
         console.print(_table(told[["gene", "status", "reason"]], "Genes with a remark"))
     if len(report.annotations):
-        shown = report.annotations.copy()
+        shown = report.annotations[["annotation", "of", "known", "missing", "mean", "sd", "status"]].copy()
         for name in ("mean", "sd"):
             shown[name] = [f"{value:.3g}" for value in shown[name]]
-        console.print(
-            _table(shown, "Annotations: how many variants or genes have a value, others at the mean")
-        )
+        console.print(_table(shown, "Annotations; where missing they stand at the mean"))
     blocks = report.blocks.sort_values("memory_mb", ascending=False, kind="stable")
     columns = ["block", "chromosome", "n_variants", "n_genes", "memory_mb", "seconds"]
     console.print(_table(blocks[columns], "Blocks, largest first"))
