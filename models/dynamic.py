@@ -19,7 +19,7 @@ import pytensor.tensor as pt
 LEVEL_SD, AMPLITUDE_SD = 1.0, 0.5  # relative to the scale of the effects
 LENGTHSCALE = (np.log(0.3), 0.5)  # log normal; in spans, first to last time
 JITTER = 1e-6  # variance added to each value of a curve of unit variance
-WIDTH = 1.5  # half the interval of the sines, in spans: three times what the curves need
+WIDTH = 2.0  # half the interval of the sines, in spans: four times what the curves need
 
 # name: (dims, unit, meaning)
 DATA = {
@@ -77,15 +77,18 @@ def build(data: Mapping[str, Any], coords: Coords, *, basis: int | None = None) 
         amplitude = pm.HalfNormal("amplitude", AMPLITUDE_SD, dims="signal")
         lengthscale = pm.LogNormal("lengthscale", *LENGTHSCALE)
         wave = pm.Normal("wave", dims=("signal", size[0]))
-        root = (
-            _exact(given["position"], lengthscale)
-            if basis is None
-            else _sines(given["position"], lengthscale, basis)
+        near = given["position"][:times]
+        if basis is None:  # the grid is not in the likelihood, hence not in the gradient
+            at_times = wave[:, :times] @ _exact(near, lengthscale).T
+            at_grid = wave @ _exact(given["position"], lengthscale)[times:].T
+        else:
+            at_times = wave @ _sines(near, lengthscale, basis).T
+            at_grid = wave @ _sines(given["position"][times:], lengthscale, basis).T
+        curve, smooth = (
+            given["unit"] * (level[:, None] + amplitude[:, None] * f) for f in (at_times, at_grid)
         )
-        moved = level[:, None] + amplitude[:, None] * (wave @ root.T)
-        both = given["unit"] * moved
-        curve = pm.Deterministic("curve", both[:, :times], dims=("signal", "time"))
-        smooth = pm.Deterministic("curve_grid", both[:, times:], dims=("signal", "grid"))
+        curve = pm.Deterministic("curve", curve, dims=("signal", "time"))
+        smooth = pm.Deterministic("curve_grid", smooth, dims=("signal", "grid"))
         strength = pt.abs(smooth)
         active = pt.cast(strength > given["active_above"], "float64")
         ever = pt.max(active, axis=1)
@@ -102,7 +105,7 @@ def build(data: Mapping[str, Any], coords: Coords, *, basis: int | None = None) 
 
 def _exact(position: Any, lengthscale: Any) -> Any:
     """(moment, moment) Cholesky factor of the Matern 5/2 correlation."""
-    apart = pt.sqrt(5.0) * pt.abs(position[:, None] - position[None, :]) / lengthscale
+    apart = np.sqrt(5.0) * pt.abs(position[:, None] - position[None, :]) / lengthscale
     correlation = (1.0 + apart + apart**2 / 3.0) * pt.exp(-apart)
     return pt.linalg.cholesky(correlation + JITTER * pt.eye(position.shape[0]))
 
@@ -110,7 +113,7 @@ def _exact(position: Any, lengthscale: Any) -> Any:
 def _sines(position: Any, lengthscale: Any, basis: int) -> Any:
     """(moment, basis) sines on [-WIDTH, WIDTH] times the root of the Matern 5/2 spectral density."""
     frequency = np.arange(1, basis + 1) * np.pi / (2 * WIDTH)
-    kappa = pt.sqrt(5.0) / lengthscale
+    kappa = np.sqrt(5.0) / lengthscale
     density = 16.0 / 3.0 * kappa**5 / (kappa**2 + frequency**2) ** 3
     return pt.sin(frequency * (position[:, None] + WIDTH)) * pt.sqrt(density / WIDTH)
 

@@ -145,3 +145,14 @@ def test_median_of_the_global_scale_leaves_the_stated_number_of_noticeable_effec
     for variants in (50, 300):
         tail = 1 - 2 / np.pi * np.arctan(NOTICEABLE / _tau(variants))
         assert variants * tail == pytest.approx(EXPECTED * 2 / np.pi, rel=0.05)
+
+
+def test_weights_heritability_and_partition_are_those_of_the_simulation() -> None:
+    module = load("weights")
+    data = module.simulate(np.random.default_rng(9), COORDS)
+    model = module.build(data, COORDS)
+    names, given = ("weight", "h2", "partition"), list(model.free_RVs)
+    values = model.compile_fn([model[name] for name in names], inputs=given, mode=MODE, point_fn=False)
+    found = values(*(np.asarray(data[rv.name], float) for rv in given))
+    for name, value in zip(names, found, strict=True):
+        np.testing.assert_allclose(value, data[name], rtol=1e-8, atol=1e-12)
