@@ -167,7 +167,7 @@ def _check_names(source: str, what: str, columns: Sequence[str]) -> None:
     if not columns:
         raise InputError(
             f"{source} holds no {what}",
-            f"Every column beside the identifiers is a {what}, of numbers",
+            f"Every column beside the identifiers is one {what}, of numbers",
             f"Add columns, or leave {source} out",
         )
     unnamed = [name for name in columns if not name.strip()]

@@ -67,8 +67,9 @@ def read_variant_annotations(path: str | Path, source: str | None = None) -> Var
 
 
 def _stem(path: Path) -> str:
-    """The name of a file without its endings and without @: 'coding.@.bed.gz' is coding."""
-    return re.sub(r"[._-]?@", "", _ENDINGS.sub("", path.name)).strip("._-") or path.name
+    """The name of a file without its endings and without the chromosome: 'coding.chr@.bed.gz' is
+    coding."""
+    return re.sub(r"[._-]?(chr)?@", "", _ENDINGS.sub("", path.name)).strip("._-") or path.name
 
 
 def _read_bed(paths: Sequence[Path], source: str, name: str) -> IntervalAnnotation:
