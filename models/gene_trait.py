@@ -67,7 +67,7 @@ def build(data: Values, coords: Coords) -> pm.Model:
     latent = ["direction"] if "root" in data else []
     labels = {name: list(coords[name]) for name in ("weight_draw", "ancestry", "candidate", *latent)}
     labels["term"] = labels["term_"] = ["weights", *labels.get("direction", [])]
-    labels["candidate_"] = labels["candidate"]
+    labels |= {"candidate_": labels["candidate"], "effect_of": [*labels["ancestry"], "mean"]}
     with pm.Model(coords=labels) as model:
         score, information, log_draw, log_odds, scale = (
             pm.Data(name, value, dims=CONSTANT_DIMS.get(name, "candidate"))
@@ -89,9 +89,9 @@ def build(data: Values, coords: Coords) -> pm.Model:
         total = pt.logsumexp(_log_evidence(system, odds, log_draw, a, k))
         pm.Potential("evidence", total - pt.sum(pt.softplus(odds[0])))
         slope, joint, draw = pt.grad(total, [system, odds, log_draw])
-        pm.Deterministic("draw_probability", draw, dims="weight_draw")
-        for name, value in _summaries(slope, joint, h.transpose(1, 0, 2), a, k).items():
-            pm.Deterministic(name, value, dims=("candidate", "ancestry")[: value.ndim])
+        for name, value in _summaries(slope, joint, draw, h.transpose(1, 0, 2), a, k).items():
+            dims = ("weight_draw", "candidate", "effect_of") if "draw" in name else ("candidate", "ancestry")
+            pm.Deterministic(name, value, dims=dims[: value.ndim])
     return model
 
 
@@ -138,7 +138,7 @@ def _log_evidence(system: Any, odds: Any, log_draw: Any, a: int, k: int) -> Any:
     return log_p
 
 
-def _summaries(slope: Any, joint: Any, h: Any, a: int, k: int) -> dict[str, Any]:
+def _summaries(slope: Any, joint: Any, draw: Any, h: Any, a: int, k: int) -> dict[str, Any]:
     """Moments are derivatives of log sum exp(odds'c + u'gamma - gamma'T gamma / 2) by u, T and odds."""
     share = pt.maximum(joint, 1e-300)[:, :, None]
     rows = pt.concatenate([h, pt.mean(h, axis=1, keepdims=True)], axis=1)  # each ancestry, their mean
@@ -151,4 +151,5 @@ def _summaries(slope: Any, joint: Any, h: Any, a: int, k: int) -> dict[str, Any]
     sd = pt.sqrt(pt.maximum(pt.sum(second, axis=0) / pip - (effect / pip) ** 2, 1e-300))
     named = {"effect": effect, "effect_given": effect / pip, "effect_sd_given": sd, "positive": positive}
     named = {name: value[:, :a] for name, value in named.items()}
+    named |= {"draw_probability": draw, "draw_pip": joint, "draw_effect": first, "draw_square": second}
     return named | {"pip": pip[:, 0], "positive_mean": positive[:, a]}
