@@ -123,11 +123,13 @@ def _settle(values: np.ndarray, name: str, source: str, of: str, empty: str = ""
     `empty`: what to say of an annotation that is zero throughout.
     """
     conflicts = int(np.isinf(values).sum())
+    disagree = f"rows of the file disagree on {conflicts:,} {of}, which are taken as unknown"
     known = np.isfinite(values)
+    values[~known] = np.nan
     count = int(known.sum())
     missing = len(values) - count
     if not count:
-        reason = f"no value for any of the {of} of the study"
+        reason = f"no value for any of the {of} of the study" + (f"; {disagree}" if conflicts else "")
         return AnnotationSummary(name, source, of, 0, missing, 0, np.nan, np.nan, names.SKIPPED, reason)
     there = values[known].astype(float)
     mean, nonzero = float(there.mean()), int(np.count_nonzero(there))
@@ -142,9 +144,7 @@ def _settle(values: np.ndarray, name: str, source: str, of: str, empty: str = ""
             reason += f" that have a value; the {missing:,} without are unknown, not 0"
     elif conflicts or missing > MOST_UNKNOWN * len(values):
         status = names.WARNING
-        told = [f"rows of the file disagree on {conflicts:,} {of}, which are taken as unknown"] * bool(
-            conflicts
-        )
+        told = [disagree] if conflicts else []
         if missing > MOST_UNKNOWN * len(values):
             told.append(f"{missing:,} of {len(values):,} {of} have no value and stand at the mean")
         reason = "; ".join(told)
