@@ -19,6 +19,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 PARTS = ("shared", "context", "ancestry")
+MEMBERS = ("sharing", "context_of_rest", "shared", "by_context", "by_ancestry")  # free under any prior
 SHARING, CONTEXT_OF_REST = (7.0, 3.0), (2.0, 1.0)  # together: a Dirichlet(7, 2, 1) prior of the partition
 EXPECTED, NOTICEABLE = 1.5, 0.05  # eQTLs of a gene; the size of effect that counts as one
 SLAB = (2.0, 0.18)  # inverse gamma of the slab's variance: Student t with 4 degrees of freedom, scale 0.3
@@ -88,10 +89,8 @@ def _tau(variants: int) -> float:
 
 
 def build(data: Mapping[str, Any], coords: Coords, *, prior: Prior = horseshoe) -> pm.Model:
-    """The model of one gene. `coords` has the dims of DATA.
-
-    `prior(containers, coords)` makes its own free variables and returns the scale of each variant's effects.
-    """
+    """The model of one gene; `coords` has the dims of DATA. `prior(containers, coords)` makes its own free
+    variables and returns the scale of each variant's effects."""
     studies = [", ".join(map(str, study)) for study in product(coords["context"], coords["ancestry"])]
     shape = tuple(len(coords[dim]) for dim in DATA["z"][0])
     own = {"part": PARTS, "study": studies, "study_": studies}
