@@ -64,6 +64,19 @@ def test_a_written_study_gives_the_annotations_back(study: Path, blocks: list[Si
     agrees(harmonise(read), blocks)
 
 
+def test_the_truth_is_written_where_there_is_one(study: Path, tmp_path: Path) -> None:
+    truth = pd.read_csv(study.parent / "truth.annotations.tsv", sep="\t")
+    assert truth.to_numpy().tolist() == [
+        ["coding", "variants", 0.1, 2.0],
+        ["repressed", "variants", 0.3, -1.0],
+        ["constrained", "genes", 0.5, 1.0],
+    ]
+    assert "truth.annotations.tsv" in (study.parent / "README.txt").read_text()
+    plain = write_study(simulate_study(PRESETS["tiny"], 4, 1), tmp_path / "plain")
+    assert "annotations" not in plain.read_text() + (plain.parent / "README.txt").read_text()
+    assert not list(plain.parent.glob("*annotations*"))
+
+
 def test_other_formats_of_the_same_annotations_give_the_same_locus(
     study: Path, blocks: list[SimulatedBlock]
 ) -> None:
