@@ -38,7 +38,7 @@ LATENT = {  # `root` is data, `offset` a free variable; both are optional
     "offset": (("direction",), "standard deviations", "of the weights from `columns`, along `root`"),
 }
 TERM = ("weight_draw", "ancestry", "candidate", "term")
-CONSTANT_DIMS = {"score": TERM, "information": (*TERM, "candidate_", "term_"), "log_draw": TERM[:1]}
+DIMS = {"score": TERM, "information": (*TERM, "candidate_", "term_"), "log_draw": TERM[:1]}
 Coords, Values = Mapping[str, Sequence[Any]], Mapping[str, Any]
 
 
@@ -64,14 +64,13 @@ def build(data: Values, coords: Coords) -> pm.Model:
     a, k = len(coords["ancestry"]), len(coords["candidate"])
     if k > MAX_CANDIDATES:
         raise ValueError(f"{k} candidates; at most {MAX_CANDIDATES} can be enumerated")
-    latent = ["direction"] if "root" in data else []
+    latent = ("direction",) if "root" in data else ()
     labels = {name: list(coords[name]) for name in ("weight_draw", "ancestry", "candidate", *latent)}
     labels["term"] = labels["term_"] = ["weights", *labels.get("direction", [])]
     labels |= {"candidate_": labels["candidate"], "effect_of": [*labels["ancestry"], "mean"]}
     with pm.Model(coords=labels) as model:
         score, information, log_draw, log_odds, scale = (
-            pm.Data(name, value, dims=CONSTANT_DIMS.get(name, "candidate"))
-            for name, value in constants(data).items()
+            pm.Data(name, value, dims=DIMS.get(name, "candidate")) for name, value in constants(data).items()
         )
         rate = pm.Beta("inclusion_rate", alpha=1.0, beta=9.0)
         sd = scale * pm.HalfNormal("effect_sd", sigma=0.1)
@@ -85,6 +84,7 @@ def build(data: Values, coords: Coords) -> pm.Model:
         hth = pt.sum(t[:, :, :, None, :, None] * h[..., None, None] * h[:, None, None], axis=1)
         last = pt.sum(u[..., None] * h, axis=1).reshape((-1, 1, k * a))
         system = pt.concatenate([hth.reshape((-1, k * a, k * a)) + pt.eye(k * a), last], axis=1)
+        system = pt.concatenate([system, pt.zeros_like(system[..., :1])], axis=2)  # lower triangle is read
         odds = pt.log(rate) - pt.log1p(-rate) + log_odds + pt.zeros_like(log_draw)[:, None]  # (D, K)
         total = pt.logsumexp(_log_evidence(system, odds, log_draw, a, k))
         pm.Potential("evidence", total - pt.sum(pt.softplus(odds[0])))
@@ -124,26 +124,26 @@ def simulate(rng: np.random.Generator, coords: Coords, fixed: Values | None = No
 
 
 def _log_evidence(system: Any, odds: Any, log_draw: Any, a: int, k: int) -> Any:
-    """log (draw probability x prior odds x BF) of draws and configurations, (D, 2^K); by Gaussian elimination
-    log BF = 1/2 u'H (I + H'TH)^-1 H'u - 1/2 log|I + H'TH|, rows of candidates taken in. The others go."""
+    """log (prior x Bayes factor) of draws and configurations, (D, 2^K). Candidates left out lose rows, those
+    taken in are eliminated: pivots make |I + H'TH|, the corner becomes -u'H (I + H'TH)^-1 H'u."""
     system, log_p = system[:, None], log_draw[:, None]
     for j in range(k):
         taken, log_taken = system, log_p + odds[:, j, None]
         for _ in range(a):
             pivot, below = taken[..., 0, 0], taken[..., 1:, 0]
-            log_taken = log_taken + 0.5 * (below[..., -1] ** 2 / pivot - pt.log(pivot))
-            taken = taken[..., 1:, 1:] - below[..., None] * (below[..., :-1] / pivot[..., None])[..., None, :]
+            taken = taken[..., 1:, 1:] - below[..., :, None] * below[..., None, :] / pivot[..., None, None]
+            log_taken = log_taken - 0.5 * pt.log(pivot)
         system = pt.concatenate([system[..., a:, a:], taken], axis=1)
         log_p = pt.concatenate([log_p, log_taken], axis=1)
-    return log_p
+    return log_p - 0.5 * system[..., 0, 0]
 
 
 def _summaries(slope: Any, joint: Any, draw: Any, h: Any, a: int, k: int) -> dict[str, Any]:
-    """Moments are derivatives of log sum exp(odds'c + u'gamma - gamma'T gamma / 2) by u, T and odds."""
+    """Moments are derivatives of log sum exp(odds'c + u'gamma - gamma'T gamma / 2) by u, T, odds."""
     share = pt.maximum(joint, 1e-300)[:, :, None]
     rows = pt.concatenate([h, pt.mean(h, axis=1, keepdims=True)], axis=1)  # each ancestry, their mean
-    first = pt.sum(rows * slope[:, -1].reshape((-1, k, 1, a)), axis=3)
-    square = pt.diagonal(slope[:, :-1].reshape((-1, k, a, k, a)), axis1=1, axis2=3).transpose(0, 3, 1, 2)
+    first = pt.sum(rows * slope[:, -1, :-1].reshape((-1, k, 1, a)), axis=3)
+    square = pt.diagonal(slope[:, :-1, :-1].reshape((-1, k, a, k, a)), axis1=1, axis2=3).transpose(0, 3, 1, 2)
     second = pt.sum(-2 * rows[:, :, :, None] * rows[:, :, None] * square[:, :, None], axis=(3, 4))
     pip, effect, mean = pt.sum(share, axis=0), pt.sum(first, axis=0), first / share
     spread = pt.sqrt(pt.maximum(second / share - mean**2, 1e-300))
