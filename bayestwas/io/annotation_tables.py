@@ -21,6 +21,7 @@ PIECE = 50_000  # rows read at a time
 _PLACE = ("chromosome", "position", "effect_allele", "other_allele", "variant_id")
 # What the columns that are no annotations may be called, in lower case; A1 and A2 may stand in either order.
 NAMES = {key: SYNONYMS[key] for key in _PLACE} | {"other_allele": (*SYNONYMS["other_allele"], "allele2")}
+_UNKNOWN = ("", "0", ".", "N", "?")  # alleles
 _PASSED_OVER = {"cm"}.union(*NAMES.values())
 _INDEX = "__index_level_"  # what pandas calls the unnamed index of a frame in a Parquet file
 _CANNOT_MATCH = "Annotations of variants are matched by chromosome and position"
@@ -139,7 +140,7 @@ def _assemble(path: Path, frame: pd.DataFrame, values: np.ndarray, layout: Layou
         chromosome = chromosome.astype(np.int64)
     labels, position = chromosome_labels(chromosome), position.astype(np.int64)
     ids = _texts(frame, place.get("variant_id"))
-    alleles = _alleles(frame, place, labels, position, ids)
+    alleles = _alleles(path, frame, place, (labels, position, ids), unit)
     return AnnotationRows(labels, position, alleles, ids, values)
 
 
@@ -151,18 +152,39 @@ def _texts(frame: pd.DataFrame, column: str | None, spell: Callable[[str], str] 
     return shared_text(values.where(values.notna(), ""), spell)
 
 
+def _allele(path: Path, frame: pd.DataFrame, column: str, unit: str) -> np.ndarray:
+    """Alleles in capitals, '' where unknown. A number raises `InputError`: annotations may be called A1."""
+    values = _texts(frame, column, str.upper)
+    code, unique = pd.factorize(values)
+    for number, value in enumerate(unique):
+        if value not in _UNKNOWN and value.lstrip("-.")[:1].isdigit():
+            row = frame.index[int(np.argmax(code == number))]
+            raise InputError(
+                f"{path} {unit} {row}: {column} is '{value}', no allele",
+                f"A column called {column} holds alleles: letters, or 0 where unknown",
+                "Rename the column if it is an annotation",
+            )
+    return np.where(np.isin(values, _UNKNOWN), "", values)
+
+
 def _alleles(
-    frame: pd.DataFrame, place: Mapping[str, str], labels: np.ndarray, position: np.ndarray, ids: np.ndarray
+    path: Path,
+    frame: pd.DataFrame,
+    place: Mapping[str, str],
+    told: tuple[np.ndarray, np.ndarray, np.ndarray],
+    unit: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The alleles of each row from their columns, else from identifiers that spell them out, else ''."""
+    """The alleles of each row from their columns, else from identifiers that spell them out, else ''; `told`:
+    chromosome, position and identifiers."""
     if "effect_allele" in place and "other_allele" in place:
-        one, two = (_texts(frame, place[key], str.upper) for key in ("effect_allele", "other_allele"))
+        one, two = (_allele(path, frame, place[key], unit) for key in ("effect_allele", "other_allele"))
     else:
+        labels, position, ids = told
         parsed = parse_variant_ids(ids)
-        spelled = (parsed["chromosome"] == labels) & (parsed["position"] == position)
-        told = spelled.fillna(False).to_numpy(dtype=bool)
+        same = (parsed["chromosome"] == labels) & (parsed["position"] == position)
+        spelled = same.fillna(False).to_numpy(dtype=bool)
         one, two = (
-            np.where(told, parsed[key].to_numpy(dtype=object), "")
+            np.where(spelled, parsed[key].to_numpy(dtype=object), "")
             for key in ("effect_allele", "other_allele")
         )
     known = (one != "") & (two != "")

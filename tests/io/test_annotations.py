@@ -116,6 +116,7 @@ def test_ldsc_annot_as_text_and_parquet(write: Write, tmp_path: Path, name: str)
     [
         ("chr,pos,ref,alt,score\nchr1,5,a,G,1\n1,6,,T,2\n", [["G", ""], ["A", ""]]),
         ("CHR BP A1 A2 score\n1 5 A G 1\n1 6 C T 2\n", [["A", "C"], ["G", "T"]]),
+        ("CHR BP A1 A2 score\n1 5 A 0 1\n1 6 C . 2\n", [["", ""], ["", ""]]),
         # identifiers that spell out their alleles stand for columns, where they name the same place
         (
             "chromosome\tposition\tvariant_id\tscore\n1\t5\t1:5:A:G\t1\n1\t6\t1_7_A_G\t2\n",
@@ -208,6 +209,13 @@ def test_a_file_per_chromosome_reads_the_chromosomes_that_are_wanted(write: Writ
             "line 3: chr is missing",
             "above zero",
             "Remove the row",
+        ),
+        (
+            "t.tsv",
+            "chr\tpos\ta1\ta2\tb\n1\t5\t0\t1\t1\n",
+            "line 2: a2 is '1', no allele",
+            "letters",
+            "Rename",
         ),
         ("t.tsv", "chr\tpos\ta\n1\t5.5\t1\n", "line 2: pos is '5.5'", "whole number", "Remove the row"),
         ("t.tsv", "chr\tpos\ta\n1\t0\t1\n", "line 2: pos is '0'", "above zero", "correct it"),
