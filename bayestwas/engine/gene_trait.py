@@ -190,11 +190,18 @@ def fit_gene_trait(
         )
         for start in (None, direct_start)
     ]  # fmt: skip
-    power = np.max([(fit.lam.sum(axis=0) * fit.fitted.sum(axis=0)).sum(axis=1) for fit in fits], axis=0)
-    inflation = 1 + 2 * power * np.array([1 / one.n_ref if ld_noise else 0.0 for one in ld])
+    inflation = common_inflation(fits, ld) if ld_noise else np.ones(ancestries)
     bounds = [elbo(z, n, ld, fit, candidates, inflation) + (0.0 if fit.converged else -1e6) for fit in fits]
     best = int(np.argmax(np.nan_to_num(bounds, nan=-np.inf)))  # a fit that left the numbers loses
     return _summarise(fits[best], candidates, owner, targets, z.shape[1])
+
+
+def common_inflation(fits: Sequence[SingleEffects], ld: Sequence[LD]) -> Floats:
+    """(A,) 1 + 2 q / n_ref, q = lambda' R lambda, the largest of the fits: what LD noise adds to the variance
+    of z where a column carries all of the signal.
+    """
+    power = np.max([(fit.lam.sum(axis=0) * fit.fitted.sum(axis=0)).sum(axis=1) for fit in fits], axis=0)
+    return np.asarray(1 + 2 * power * np.array([1 / one.n_ref for one in ld]))
 
 
 def fit_direct(

@@ -24,7 +24,8 @@ from bayestwas.engine.gene_trait import GeneTraitPosterior, GeneTraitPriors
 from bayestwas.engine.likelihood import Candidates, correlation, quadratic_forms
 from bayestwas.engine.single_effects import SingleEffects
 from bayestwas.fit.describe import NOT_FITTED, describe
-from bayestwas.fit.prepared import SETS, Prepared, gene_seed, prepare, targets
+from bayestwas.fit.gene_trait import sufficient
+from bayestwas.fit.prepared import SETS, Prepared, gene_seed, targets
 from bayestwas.fit.sampling import Sampling, compile_model, find_model
 from bayestwas.fit.settings import Settings
 from bayestwas.models import Model
@@ -68,7 +69,8 @@ def sample_genes(
     most_candidates: int = MOST_CANDIDATES,
     seed: int = 1,
 ) -> xr.DataTree:
-    """Posterior of the genes of a locus under a generative model; LD is taken as known.
+    """Posterior of the genes of a locus under a generative model; the noise of a finite LD reference enters
+    as a common inflation of the noise of z.
 
     Parameters
     ----------
@@ -87,17 +89,17 @@ def sample_genes(
     settings, priors = settings or Settings(), engine.DEFAULT_PRIORS
     began = time.process_time()
     chosen = find_model(model)
-    draws = settings.draws
-    prepared = prepare(locus, weights, priors, settings, seed, draws)
-    genes = _gene_candidates(prepared, priors)
+    prepared, first = sufficient(locus, weights, priors, settings, seed)  # draws where the GWAS supports them
+    seen = _with_ld_noise(prepared, first.fit)
+    genes = _gene_candidates(seen, priors)
     signals = engine.fit_direct(prepared.z, prepared.n, prepared.ld, priors, effects=settings.trait_effects)
-    direct = _direct_candidates(prepared, priors, signals)[: max(most_candidates - 1, 0)]
+    direct = _direct_candidates(seen, priors, signals)[: max(most_candidates - 1, 0)]
     order = np.argsort([-_evidence(one) for one in genes], kind="stable")
     kept = np.sort(order[: most_candidates - len(direct)])
-    prepared = replace(prepared, genes=tuple(prepared.genes[i] for i in kept))
-    candidates = [*_gene_candidates(prepared, priors), *direct]
+    prepared, seen = (replace(one, genes=tuple(prepared.genes[i] for i in kept)) for one in (prepared, seen))
+    candidates = [*_gene_candidates(seen, priors), *direct]
     rng = np.random.default_rng(gene_seed(seed, locus.attrs["block"]))
-    data, picks = _joint(prepared, candidates, joint_draws, rng)
+    data, picks = _joint(seen, candidates, joint_draws, rng)
     coords = {
         names.ANCESTRY: list(prepared.ancestries[: len(prepared.z)]),
         names.VARIANT: range(data["ld"].shape[1]), "variant_": range(data["ld"].shape[1]),
@@ -112,6 +114,14 @@ def sample_genes(
     tree["sampling"] = xr.DataTree(fit[names.POSTERIOR].dataset[[*scalars, "pip"]])
     tree.attrs |= {"method": "pymc", "model": chosen.name, "sampler": fit.attrs["sampler"]}
     return tree
+
+
+def _with_ld_noise(prepared: Prepared, fit: SingleEffects) -> Prepared:
+    """The block as if z had the noise that a finite LD reference adds, z / sqrt(v) and n / v; the model
+    itself takes LD as known.
+    """
+    inflation = engine.common_inflation([fit], prepared.ld)
+    return replace(prepared, z=prepared.z / np.sqrt(inflation)[:, None], n=prepared.n / inflation)
 
 
 def _gene_candidates(prepared: Prepared, priors: GeneTraitPriors) -> list[Candidate]:
