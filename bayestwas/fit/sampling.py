@@ -409,12 +409,15 @@ def _compile_pymc(built: Any, backend: str) -> Runner:
                     progressbar=sampling.progress,
                     quiet=not sampling.progress,
                     compute_convergence_checks=False,
+                    callback=_stop_after_an_interrupt(sampling) if sampling.cores == 1 else None,
                 )
         except Exception as error:
+            if "Not enough samples" in str(error):
+                raise KeyboardInterrupt from None  # PyMC goes on after Ctrl-C, with the draws so far
             raise _no_samples(built, constants, error) from error
         posterior = _arrays(trace["posterior"], free)
         if posterior[free[0]].shape[:2] != (sampling.chains, sampling.draws):
-            raise KeyboardInterrupt  # which PyMC answers with the draws so far
+            raise KeyboardInterrupt
         derived = [derive(*values) for values in zip(*(_flat(posterior[name]) for name in free), strict=True)]
         shape = (sampling.chains, sampling.draws)
         for i, variable in enumerate(built.deterministics):
@@ -423,6 +426,19 @@ def _compile_pymc(built: Any, backend: str) -> Runner:
         return posterior, _arrays(trace["sample_stats"], STATISTICS)
 
     return run
+
+
+def _stop_after_an_interrupt(sampling: Sampling) -> Callable[..., None]:
+    """Chains one after the other: PyMC answers Ctrl-C by ending one chain, and begins the next."""
+    before: list[Any] = []
+    last = sampling.tune + sampling.draws - 1
+
+    def see(trace: Any, draw: Any) -> None:
+        if before and draw.chain != before[0].chain and before[0].draw_idx < last:
+            raise KeyboardInterrupt
+        before[:] = [draw]
+
+    return see
 
 
 _COMPILERS: dict[str, Callable[[Any, str], Runner]] = {"nutpie": _compile_nutpie, "pymc": _compile_pymc}

@@ -4,7 +4,10 @@ what went wrong."""
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -202,6 +205,16 @@ def test_sampler_and_backend_stay_those_of_the_compilation(compiled: Compiled, e
     other = "pymc" if engine.sampler == "nutpie" else "nutpie"
     with pytest.raises(SettingsError, match="compiled for"):
         compiled.sample(ONE, seed=1, sampling=Sampling(sampler=other))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_an_interrupt_ends_it(compiled: Compiled, cores: int) -> None:
+    """Both samplers by themselves would hand back the draws so far, or begin the next chain."""
+    long = replace(SHORT, draws=200_000, cores=cores)
+    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        compiled.sample(ONE, seed=1, sampling=long)
 
 
 # ---- status ------------------------------------------------------------------------------------------------
