@@ -139,21 +139,33 @@ def _none(x: np.ndarray) -> np.ndarray:
     return np.pad(x, ((0, 0), (0, 1)))
 
 
-def importance(data: Data, rng: np.random.Generator, draws: int) -> tuple[Answer, float]:
-    """Plain Monte Carlo over R given S (SciPy's inverse Wishart) and b; and the effective number of draws."""
+def importance(data: Data, rng: np.random.Generator, draws: int) -> tuple[Answer, Answer]:
+    """Plain Monte Carlo over R given S (SciPy's inverse Wishart) and b, and its standard errors."""
     p = len(data["z"])
     scale = np.eye(p) + data["n_ref"] * data["ld"]
     sigma = stats.invwishart.rvs(data["n_ref"] + p + 1, scale, size=draws, random_state=rng)
     given = conditional(data, correlation(sigma), rng.standard_normal((draws, GENES)))
-    weight = special.softmax(given.log_likelihood)
-    return given.average(given.log_likelihood), float(1 / (weight**2).sum())
+    answer, weight = given.average(given.log_likelihood), special.softmax(given.log_likelihood)
+    errors = [np.sqrt(weight**2 @ (getattr(given, m) - getattr(answer, m)) ** 2) for m in NAMES]
+    return answer, Answer(*errors)
 
 
-def exact(data: Data, r: np.ndarray, rng: np.random.Generator, draws: int = 4_000) -> Answer:
+def exact(data: Data, r: np.ndarray, rng: np.random.Generator, draws: int = 1_024) -> Answer:
     """The posterior where R is known; only the two eQTL effects are drawn."""
     normals = special.ndtri(stats.qmc.Sobol(GENES, rng=rng).random(2 ** int(np.log2(draws))))
     given = conditional(data, np.broadcast_to(r, (len(normals), *r.shape)), normals)
     return given.average(given.log_likelihood)
+
+
+def from_bartlett(data: Data, chi_square: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """R (T, p, p) for T values of the entries of Bartlett's factor of Sigma^-1 given S."""
+    p = len(data["z"])
+    root = np.linalg.cholesky(np.linalg.inv(np.eye(p) + data["n_ref"] * data["ld"]))
+    factor = np.zeros((len(normal), p, p))
+    factor[:, range(p), range(p)] = np.sqrt(chi_square)
+    factor[:, *np.tril_indices(p, -1)] = normal
+    inner = root @ factor
+    return correlation(np.linalg.inv(inner @ inner.transpose(0, 2, 1)))
 
 
 def latent(data: Data, rng: np.random.Generator, particles: int = 1_000, moves: int = 6) -> Answer:
@@ -161,17 +173,13 @@ def latent(data: Data, rng: np.random.Generator, particles: int = 1_000, moves: 
     that keep half of the particles effective; moves are preconditioned Crank-Nicolson on standard normals.
     """
     p = len(data["z"])
-    root = np.linalg.cholesky(np.linalg.inv(np.eye(p) + data["n_ref"] * data["ld"]))
-    degrees, below = data["n_ref"] + p + 1 - np.arange(p), np.tril_indices(p, -1)
+    degrees = data["n_ref"] + p + 1 - np.arange(p)
 
     def evaluate(u: np.ndarray) -> Conditional:
-        factor = np.zeros((len(u), p, p))
-        factor[:, range(p), range(p)] = np.sqrt(special.chdtri(degrees, special.ndtr(-u[:, :p])))
-        factor[:, *below] = u[:, p:-GENES]
-        inner = root @ factor
-        return conditional(data, correlation(np.linalg.inv(inner @ inner.transpose(0, 2, 1))), u[:, -GENES:])
+        r = from_bartlett(data, special.chdtri(degrees, special.ndtr(-u[:, :p])), u[:, p:-GENES])
+        return conditional(data, r, u[:, -GENES:])
 
-    u = rng.standard_normal((particles, p + len(below[0]) + GENES))
+    u = rng.standard_normal((particles, p * (p + 1) // 2 + GENES))
     given, power, step, answers = evaluate(u), 0.0, 0.5, []
     while power < 1 or len(answers) < 4 * moves:
         new = _next_power(given.log_likelihood, power)
@@ -212,7 +220,7 @@ def _merge(taken: np.ndarray, new: Conditional, old: Conditional) -> Conditional
     return Conditional(*(np.where(taken.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in parts))
 
 
-def engine(data: Data, seed: int, *, ld_noise: bool, r: np.ndarray | None = None) -> Answer:
+def engine(data: Data, seed: int, *, ld_noise: bool, r: np.ndarray | None = None, effects: int = 3) -> Answer:
     """Weights from the panel, draws of them, the trait: as bayestwas.fit.prepared and fit.gene_trait do.
 
     The LD is that of the reference, or `r` (known).
@@ -226,7 +234,7 @@ def engine(data: Data, seed: int, *, ld_noise: bool, r: np.ndarray | None = None
     weight_priors = WeightPriors(
         rate=odds["eqtl"], sizes=(joint.SD["eqtl"] ** 2,), size_weights=(1.0,), density=(1.0,) * 7
     )
-    direct = fit_direct(z, n, ld, priors, effects=3, ld_noise=ld_noise)
+    direct = fit_direct(z, n, ld, priors, effects=effects, ld_noise=ld_noise)
     tilt = inclusion(direct.alpha.sum(axis=2)) + TILT_FLOOR
     targets = []
     for gene in range(GENES):
@@ -239,7 +247,9 @@ def engine(data: Data, seed: int, *, ld_noise: bool, r: np.ndarray | None = None
         seeds = np.random.SeedSequence([seed, gene])
         drawn = draw_weights(weights.fit, weights.candidates, seeds, draws=DRAWS, tilt=tilt)
         targets.append(GeneColumns(gene, 0, drawn.columns, drawn.log_weight, drawn.replicate))
-    fit = fit_gene_trait(z, n, ld, targets, priors, effects=3, ld_noise=ld_noise, direct_start=direct.lam)
+    fit = fit_gene_trait(
+        z, n, ld, targets, priors, effects=effects, ld_noise=ld_noise, direct_start=direct.lam
+    )
     return Answer(fit.gene_pip, fit.pip_direct, fit.gene_pip * fit.effect[:, 0])
 
 
@@ -254,13 +264,17 @@ def locus(p: int, n: float, n_ref: int, index: int) -> dict[str, Any]:
             return data
 
 
+def true_ld(data: Data) -> np.ndarray:
+    lower = np.zeros((len(data["z"]), len(data["z"])))
+    lower[np.tril_indices(len(lower), -1)] = data["correlation"]
+    return lower + lower.T + np.eye(len(lower))
+
+
 def compare(p: int, n: float, n_ref: int, index: int) -> list[dict[str, Any]]:
     """One row per gene and per variant of a locus: the truth, and the answer of every method."""
     data = locus(p, n, n_ref, index)
     rng = np.random.default_rng([int(n), n_ref, index, 1])
-    true = np.eye(p)
-    true[np.tril_indices(p, -1)] = data["correlation"]
-    true = np.tril(true) + np.tril(true, -1).T
+    true = true_ld(data)
     answers = {
         "latent": latent(data, rng),
         "latent again": latent(data, rng),
