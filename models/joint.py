@@ -84,7 +84,7 @@ def build(data: Table, coords: Mapping[str, Sequence[Any]]) -> pm.Model:
         xi = pm.Normal("xi", dims="gene")
         z = given["z_data"]
         inner = given["precision_root"] @ pt.set_subtensor(pt.diag(pt.sqrt(chi_square))[below], normal)
-        root = pt.linalg.solve_triangular(inner, np.eye(p), lower=True)  # Sigma = root' root
+        root = pt.linalg.solve_triangular(inner, pt.eye(p), lower=True)  # Sigma = root' root
         sd = pt.sqrt(pt.sum(root**2, axis=0))
         ld = (root / sd).T @ (root / sd)
         log_null = pt.sum(pt.log(pt.diagonal(inner) * sd)) - 0.5 * pt.sum((inner.T @ (sd * z)) ** 2)
@@ -124,7 +124,7 @@ def simulate(rng: np.random.Generator, coords: Table, fixed: Table | None = None
     eqtl = rng.multinomial(1, _place("eqtl", p), g)[:, :-1]
     direct, inclusion = rng.multinomial(1, _place("direct", p))[:-1], rng.random(g) < PRIOR["gene"]
     b, gamma, theta = SD["eqtl"] * normals(g), SD["gene"] * normals(g), SD["direct"] * normals()
-    out = {"n": 1e5, "n_ref": 300.0, "n_expression": np.full(g, 200.0), **(fixed or {})}
+    out: dict[str, Any] = {"n": 1e5, "n_ref": 300.0, "n_expression": np.full(g, 200.0), **(fixed or {})}
     if "ld" not in out:
         wishart = normals((p + 1, p))
         sigma = np.linalg.inv(wishart.T @ wishart)
