@@ -7,7 +7,7 @@ et al. 2023, doi:10.1214/23-BA1404). Ties are broken at random, so that 0/1 quan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,12 @@ def envelope(
     return np.asarray(lower - steps), np.asarray(upper - steps)
 
 
-def probability_z(probability: ArrayLike, truth: ArrayLike) -> float:
-    """(number true - sum of probabilities) in standard errors, for calibrated independent probabilities."""
-    p, true = np.ravel(np.asarray(probability, float)), np.ravel(np.asarray(truth, float))
-    return float((true - p).sum() / np.sqrt((p * (1 - p)).sum()))
+def probability_z(simulations: Sequence[tuple[ArrayLike, ArrayLike]]) -> float:
+    """(number true - sum of probabilities) in standard errors, over (probabilities, truth) of simulations.
+
+    Probabilities of one simulation share what it did not know, so the error is that between simulations. NaN
+    where no probability leaves room for one.
+    """
+    differences = np.array([np.sum(np.asarray(true, float) - np.asarray(p)) for p, true in simulations])
+    spread = np.sqrt((differences**2).sum())
+    return float(differences.sum() / spread) if spread > 0 else np.nan

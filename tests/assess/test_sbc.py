@@ -75,8 +75,14 @@ def test_ranks_by_hand() -> None:
 
 
 def test_probabilities_against_truth() -> None:
-    assert sbc.probability_z([0.5] * 4, [1, 1, 0, 0]) == 0
-    assert sbc.probability_z([0.5] * 4, [1, 1, 1, 1]) == pytest.approx(2.0)
+    """Right probabilities that share an unknown within a simulation pass; too small ones do not."""
+    assert sbc.probability_z([([0.5, 0.5], [1, 0])]) != sbc.probability_z([([0.5], [1])] * 4)
+    assert sbc.probability_z([([0.5], [1])] * 4) == pytest.approx(2.0)
+    rng = np.random.default_rng(5)
+    shared = rng.random(200)[:, None]
+    told = [(np.full(20, 0.5), rng.random(20) < p) for p in shared]  # the prior mean of what is shared
+    assert abs(sbc.probability_z(told)) < 4
+    assert sbc.probability_z([(0.6 * p, true) for p, true in told]) > 4
 
 
 def test_bad_input_is_told() -> None:

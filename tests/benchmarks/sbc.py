@@ -89,11 +89,11 @@ def report(name: str, rows: list[dict[str, Any]], keep: int) -> tuple[pd.DataFra
         f"median {table['seconds'].median():.1f} s a fit"
     ]
     for number, (probability, truth) in enumerate(getattr(read_case(name), "PROBABILITIES", {}).items()):
-        p = np.concatenate([row["probabilities"][number][0] for row in rows])
-        true = np.concatenate([row["probabilities"][number][1] for row in rows])
+        pairs = [row["probabilities"][number] for row in rows]
+        p, true = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         lines.append(
             f"{probability} against {truth}: {len(p)} probabilities, expected {p.sum():.1f}, "
-            f"true {true.sum():.0f}, z {sbc.probability_z(p, true):+.2f}"
+            f"true {true.sum():.0f}, z {sbc.probability_z(pairs):+.2f}"
         )
         for low, high in ((0, 0.05), (0.05, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.0001)):
             inside = (p >= low) & (p < high)
