@@ -1,7 +1,7 @@
 """What the chains say of themselves: a table per variable, and a status with advice.
 
 R-hat and effective sample sizes are those of ArviZ (rank-normalised, split chains; Vehtari et al. 2021,
-doi:10.1214/20-BA1221), with that paper's limits.
+doi:10.1214/20-BA1221).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import xarray as xr
 
 from bayestwas import names
 
-LARGEST_RHAT = 1.01
+# that paper's 1.01 is for one quantity: of hundreds of elements the largest is often above it by chance, where
+# all have the effective draws asked for
+LARGEST_RHAT = 1.03
 HOPELESS_RHAT = 1.1  # chains this far apart have seen different posteriors
 SMALLEST_ESS = 100.0  # per chain
 DIVERGED = 0.1  # share of divergent draws beyond which the draws are not of the posterior
