@@ -13,6 +13,7 @@ from scipy.stats import binom
 from bayestwas.report.style import DIRECT, GREY, MEDIUM, SMALL, WIDTH, new_figure, write_title
 
 ACROSS = 4  # quantities in a row
+MOST = 12  # quantities in a figure
 CELL, TOP, BOTTOM = 2.7, 0.75, 0.55  # inches: height of a row of quantities, above the first, below the last
 BINS = 20
 BAND = "#d9e6f2"
@@ -26,9 +27,10 @@ def plot_ranks(curves: pd.DataFrame, title: str) -> Figure:
     curves : quantity, rank, count, difference, lower, upper; from `bayestwas.assess.sbc.curves`.
     title : of the figure.
 
-    The bands hold 95% of histogram bars each, and 95% of whole ECDF curves, of a posterior that is right.
+    The bands hold 95% of histogram bars each, and 95% of whole ECDF curves, of a posterior that is right. Of
+    more than MOST quantities the first elements of each array are shown.
     """
-    names = list(dict.fromkeys(curves["quantity"]))
+    names = _shown(list(dict.fromkeys(curves["quantity"])))
     rows = math.ceil(len(names) / ACROSS)
     height = rows * CELL + TOP + BOTTOM
     figure = new_figure(height)
@@ -63,6 +65,17 @@ def plot_ranks(curves: pd.DataFrame, title: str) -> Figure:
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_xlim(0, 1)
     return figure
+
+
+def _shown(names: list[str]) -> list[str]:
+    """At most MOST quantities in their order: first the first element of every array, then the second ones."""
+    seen: dict[str, int] = {}
+    place = {}
+    for name in names:
+        array = name.split("[")[0]
+        place[name] = seen[array] = seen.get(array, -1) + 1
+    kept = set(sorted(names, key=lambda name: place[name])[:MOST])
+    return [name for name in names if name in kept]
 
 
 def _histogram(axes: Axes, part: pd.DataFrame) -> None:
