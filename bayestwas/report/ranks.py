@@ -68,7 +68,7 @@ def plot_ranks(curves: pd.DataFrame, title: str) -> Figure:
 
 
 def _shown(names: list[str]) -> list[str]:
-    """At most MOST quantities in their order: first the first element of every array, then the second ones."""
+    """At most MOST quantities in their order: the first elements of all arrays before the second ones."""
     seen: dict[str, int] = {}
     place = {}
     for name in names:
