@@ -37,7 +37,7 @@ notebook: $(STAMP)
 	$(BIN)/python examples/notebook/make_notebook.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
