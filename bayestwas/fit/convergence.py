@@ -15,7 +15,7 @@ import xarray as xr
 
 from bayestwas import names
 
-# that paper's 1.01 is for one quantity: of hundreds of elements the largest is often above it by chance, where
+# that paper has 1.01 for one quantity: the largest of hundreds is often above it by chance, where
 # all have the effective draws asked for
 LARGEST_RHAT = 1.03
 HOPELESS_RHAT = 1.1  # chains this far apart have seen different posteriors

@@ -30,6 +30,7 @@ __all__ = ["Compiled", "Sampling", "compile_model", "diagnose", "judge", "sample
 SAMPLERS = ("auto", "nutpie", "pymc")
 BACKENDS = ("auto", "numba", "c")
 MAX_DEPTH = 10
+MANY_LOCI = 10  # nutpie has made up for its compilation after 2 to 29 loci, depending on the model
 STARTS = 20  # attempts at a finite starting point, per chain
 # statistics kept, under PyMC's names, and how nutpie calls them
 STATISTICS = {
@@ -57,9 +58,12 @@ class Sampling:
     ----------
     draws, tune : per chain, kept and for tuning. chains : independent ones. cores : of them, at a time.
     target_accept : of the step size adaptation; nearer to one: smaller steps, fewer divergences.
-    sampler : nutpie, pymc, or auto: nutpie where it is installed and the backend is not c.
+    sampler : nutpie, pymc, or auto: pymc with the C backend, which is compiled soonest, for fewer than
+        `MANY_LOCI` loci; nutpie, which draws fastest, for more, or where numba is asked for or there is no
+        C++ compiler (docs/benchmarks.md).
     backend : numba, c (pymc only), or auto: numba with nutpie; with pymc c where there is a compiler.
     progress : show what is going on, on stderr.
+    loci : how many will be sampled with one compilation; only the choice of the sampler depends on it.
     """
 
     draws: int = 500
@@ -70,9 +74,10 @@ class Sampling:
     sampler: str = "auto"
     backend: str = "auto"
     progress: bool = False
+    loci: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("draws", "tune", "chains", "cores"):
+        for name in ("draws", "tune", "chains", "cores", "loci"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise SettingsError(
@@ -257,7 +262,8 @@ def choose(sampling: Sampling) -> Sampling:
     """The settings with sampler and backend resolved. DependencyError for what is not installed."""
     sampler, backend = sampling.sampler, sampling.backend
     if sampler == "auto":
-        sampler = "nutpie" if backend != "c" and _installed("nutpie", "numba") else "pymc"
+        worth = backend == "numba" or sampling.loci >= MANY_LOCI or not _compiler()
+        sampler = "nutpie" if backend != "c" and worth and _installed("nutpie", "numba") else "pymc"
     if backend == "auto":
         backend = "c" if sampler == "pymc" and _compiler() else "numba"
     needed = {"nutpie": ("nutpie", "numba"), "pymc": ("numba",) if backend == "numba" else ()}[sampler]

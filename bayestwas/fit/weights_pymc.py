@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def sample_weights(
         index, expression = gene_expression(locus, gene, panels, contexts, ancestries)
         data = model_data(expression, size)
         if compiled is None:
-            compiled = compile_model(chosen, data, coords, sampling)
+            compiled = compile_model(chosen, data, coords, replace(sampling, loci=len(genes)))
         fit = compiled.sample(data, seed=int(gene_seed(seed, gene).generate_state(1)[0]))
         posterior = fit[names.POSTERIOR].dataset
         weight[0, :, i, :, :, index] = np.moveaxis(_weights(posterior, keep)[..., : len(index)], -1, 0)

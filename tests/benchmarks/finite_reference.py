@@ -327,7 +327,7 @@ def nuts(p: int, n: float, n_ref: int, loci: int) -> pd.DataFrame:
     """`joint` by NUTS against `latent`: the largest difference of a locus."""
     from bayestwas.fit.sampling import Sampling, compile_model
 
-    sampling = Sampling(draws=1000, tune=500, chains=2, cores=1)
+    sampling = Sampling(draws=1000, tune=500, chains=2, cores=1, loci=loci)
     compiled = compile_model("joint", locus(p, n, n_ref, 0), coords(p), sampling)
     out = []
     for index in range(loci):

@@ -76,12 +76,15 @@ def time_engine(name: str, sampler: str, backend: str, seed: int) -> dict[str, o
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("models", nargs="*", default=["gene_trait"], help=f"of {', '.join(MODELS)}")
+    parser.add_argument(
+        "--engines", nargs="*", default=[f"{s}-{b}" for s, b in ENGINES], help="of the default"
+    )
     parser.add_argument("--cold", action="store_true", help="with an empty cache of compiled code each time")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     rows = []
     for name in given.models:
-        for sampler, backend in ENGINES:
+        for sampler, backend in (engine.split("-") for engine in given.engines):
             with tempfile.TemporaryDirectory() as cache:
                 if given.cold:
                     os.environ["PYTENSOR_FLAGS"] = f"base_compiledir={cache}"

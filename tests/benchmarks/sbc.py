@@ -122,7 +122,7 @@ def main() -> None:
     given = parser.parse_args()
     sampling = Sampling(
         draws=given.draws, tune=given.tune, chains=given.chains, cores=1, sampler=given.sampler,
-        backend=given.backend, target_accept=given.target_accept, progress=False,
+        backend=given.backend, target_accept=given.target_accept, loci=given.simulations,
     )  # fmt: skip
     wrong = []
     for name in given.models:

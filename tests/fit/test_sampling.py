@@ -354,28 +354,33 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("installed", "compiler", "asked", "chosen"),
+    ("installed", "compiler", "asked", "loci", "chosen"),
     [
-        ({"nutpie", "numba"}, True, ("auto", "auto"), ("nutpie", "numba")),
-        ({"nutpie", "numba"}, True, ("auto", "c"), ("pymc", "c")),
-        ({"nutpie", "numba"}, True, ("pymc", "auto"), ("pymc", "c")),
-        ({"numba"}, True, ("auto", "auto"), ("pymc", "c")),
-        ({"numba"}, False, ("auto", "auto"), ("pymc", "numba")),
-        ({"numba"}, False, ("pymc", "c"), "C++ compiler"),
-        ({"numba"}, True, ("nutpie", "auto"), "nutpie, which is not installed"),
-        (set(), True, ("pymc", "numba"), "numba, which is not installed"),
+        ({"nutpie", "numba"}, True, ("auto", "auto"), 1, ("pymc", "c")),
+        ({"nutpie", "numba"}, True, ("auto", "auto"), 100, ("nutpie", "numba")),
+        ({"nutpie", "numba"}, False, ("auto", "auto"), 1, ("nutpie", "numba")),
+        ({"nutpie", "numba"}, True, ("auto", "numba"), 1, ("nutpie", "numba")),
+        ({"nutpie", "numba"}, True, ("auto", "c"), 100, ("pymc", "c")),
+        ({"nutpie", "numba"}, True, ("pymc", "auto"), 100, ("pymc", "c")),
+        ({"nutpie", "numba"}, True, ("nutpie", "auto"), 1, ("nutpie", "numba")),
+        ({"numba"}, True, ("auto", "auto"), 100, ("pymc", "c")),
+        ({"numba"}, False, ("auto", "auto"), 1, ("pymc", "numba")),
+        ({"numba"}, False, ("pymc", "c"), 1, "C++ compiler"),
+        ({"numba"}, True, ("nutpie", "auto"), 1, "nutpie, which is not installed"),
+        (set(), True, ("pymc", "numba"), 1, "numba, which is not installed"),
     ],
 )
 def test_choice_of_sampler_and_backend(
     installed: set[str],
     compiler: bool,
     asked: tuple[str, str],
+    loci: int,
     chosen: tuple[str, str] | str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_installed", lambda *wanted: set(wanted) <= installed)
     monkeypatch.setattr(module, "_compiler", lambda: compiler)
-    settings = Sampling(sampler=asked[0], backend=asked[1])
+    settings = Sampling(sampler=asked[0], backend=asked[1], loci=loci)
     if isinstance(chosen, str):
         with pytest.raises(DependencyError) as caught:
             choose(settings)
