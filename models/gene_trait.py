@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
 
 MAX_CANDIDATES = 12  # 4,096 configurations
 # name: (dims, unit, meaning)
@@ -86,7 +87,9 @@ def build(data: Values, coords: Coords) -> pm.Model:
         system = pt.concatenate([hth.reshape((-1, k * a, k * a)) + pt.eye(k * a), last], axis=1)
         system = pt.concatenate([system, pt.zeros_like(system[..., :1])], axis=2)  # lower triangle is read
         odds = pt.log(rate) - pt.log1p(-rate) + log_odds + pt.zeros_like(log_draw)[:, None]  # (D, K)
-        total = pt.logsumexp(_log_evidence(system, odds, log_draw, a, k))
+        log_p = _log_evidence(system, odds, log_draw, a, k)
+        top = disconnected_grad(pt.max(log_p))  # PyTensor's own logsumexp overflows above 700
+        total = top + pt.log(pt.sum(pt.exp(log_p - top)))
         pm.Potential("evidence", total - pt.sum(pt.softplus(odds[0])))
         slope, joint, draw = pt.grad(total, [system, odds, log_draw])
         for name, value in _summaries(slope, joint, draw, h.transpose(1, 0, 2), a, k).items():

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
 
 MAX_CONFIGURATIONS = 5_000
 # probability that a gene has an eQTL, that it acts, that there is a direct effect; and of the effects
@@ -101,9 +102,10 @@ def build(data: Table, coords: Mapping[str, Sequence[Any]]) -> pm.Model:
             log_joint += given["log_state"][k][states[k]] - 0.5 * pt.log(table[k, k])
             table -= (table[:, k] - unit)[:, None] * table[k] / table[k, k]
         log_joint += 0.5 * pt.sum(right * table[:, -1], axis=0)
+        top = disconnected_grad(pt.max(log_joint))  # PyTensor's own logsumexp may under- or overflow
         pm.CustomDist(
-            "z", z, log_joint, logp=lambda z, _, log_joint: pt.logsumexp(log_joint),
-            signature="(p),(m)->(p)", observed=z, dims="variant",
+            "z", z, log_joint - top, top, logp=lambda z, _, rest, top: top + pt.log(pt.sum(pt.exp(rest))),
+            signature="(p),(m),()->(p)", observed=z, dims="variant",
         )  # fmt: skip
         posterior = pt.special.softmax(log_joint)
         share = pt.sum(np.eye(p + 1)[states] * posterior[:, None], axis=1)  # (actor, state)

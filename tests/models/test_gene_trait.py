@@ -225,3 +225,13 @@ def test_weights_at_an_offset_are_those_weights(case: ModuleType) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-8, atol=1e-12, err_msg=name)
     free = gene_trait.build(data, coords)
     assert {rv.name for rv in free.free_RVs} == {*gene_trait.PARAMETERS, "offset"}
+
+
+def test_a_very_strong_signal_is_finite(case: ModuleType, evaluate: Evaluate) -> None:
+    """Bayes factors beyond exp(709): log sum exp needs its largest term taken out."""
+    data = simulated(case, 13, inclusion=np.array([True, False, False]))
+    data["z"] = 60 * data["z"] / np.abs(data["z"]).max()
+    found = evaluate(data)
+    assert float(found["evidence"]) > 709
+    assert all(np.isfinite(value).all() for value in found.values())
+    assert found["pip"].max() == pytest.approx(1.0, abs=1e-9)
