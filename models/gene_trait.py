@@ -19,8 +19,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 
 MAX_CANDIDATES = 12  # 4,096 configurations
-# name: (dims, unit, meaning)
-DATA = {
+DATA = {  # name: (dims, unit, meaning)
     "z": (("ancestry", "variant"), "z-score", "association with the trait; NaN where the variant is absent"),
     "n": (("ancestry",), "people", "GWAS sample size"),
     "ld": (("ancestry", "variant", "variant_"), "correlation", "LD; may be singular"),
@@ -44,8 +43,8 @@ Coords, Values = Mapping[str, Sequence[Any]], Mapping[str, Any]
 
 
 def constants(data: Values) -> dict[str, np.ndarray]:
-    """All that the density sees; of z and R, score sqrt(n) C'z and information n C'RC, C by term: weights and
-    directions of `root`."""
+    """All that the density sees: of z and R, the score sqrt(n) C'z and the information n C'RC, where C has a
+    column for every candidate and term (its weights and the directions of `root`)."""
     z, n, ld, columns, log_draw = (np.asarray(data[name], float) for name in list(DATA)[:5])
     columns = np.concatenate([columns[..., None], *([data["root"]] if "root" in data else [])], axis=-1)
     columns = columns * np.isfinite(z)[:, :, None, None]  # an absent variant says nothing
@@ -62,7 +61,7 @@ def constants(data: Values) -> dict[str, np.ndarray]:
 
 def build(data: Values, coords: Coords) -> pm.Model:
     """One locus. `data`: DATA (and `root`); `coords`: their dims. ValueError above MAX_CANDIDATES."""
-    a, k = len(coords["ancestry"]), len(coords["candidate"])
+    d, a, k = (len(coords[name]) for name in ("weight_draw", "ancestry", "candidate"))
     if k > MAX_CANDIDATES:
         raise ValueError(f"{k} candidates; at most {MAX_CANDIDATES} can be enumerated")
     latent = ("direction",) if "root" in data else ()
@@ -70,8 +69,9 @@ def build(data: Values, coords: Coords) -> pm.Model:
     labels["term"] = labels["term_"] = ["weights", *labels.get("direction", [])]
     labels |= {"candidate_": labels["candidate"], "effect_of": [*labels["ancestry"], "mean"]}
     with pm.Model(coords=labels) as model:
+        given = constants(data).items()  # of known shapes: compilation is linear in k, otherwise exponential
         score, information, log_draw, log_odds, scale = (
-            pm.Data(name, value, dims=DIMS.get(name, "candidate")) for name, value in constants(data).items()
+            pm.Data(name, x, dims=DIMS.get(name, "candidate"), shape=x.shape) for name, x in given
         )
         rate = pm.Beta("inclusion_rate", alpha=1.0, beta=9.0)
         sd = scale * pm.HalfNormal("effect_sd", sigma=0.1)
@@ -83,16 +83,15 @@ def build(data: Values, coords: Coords) -> pm.Model:
         root = apart * pt.eye(a) + (pt.sqrt(1 + (a - 1) * correlation) - apart) / a  # its square is Omega
         h = sd[:, None] * root[:, None]  # (A, K, A), takes standard normals to effects
         hth = pt.sum(t[:, :, :, None, :, None] * h[..., None, None] * h[:, None, None], axis=1)
-        last = pt.sum(u[..., None] * h, axis=1).reshape((-1, 1, k * a))
-        system = pt.concatenate([hth.reshape((-1, k * a, k * a)) + pt.eye(k * a), last], axis=1)
+        last = pt.sum(u[..., None] * h, axis=1).reshape((d, 1, k * a))
+        system = pt.concatenate([hth.reshape((d, k * a, k * a)) + pt.eye(k * a), last], axis=1)
         system = pt.concatenate([system, pt.zeros_like(system[..., :1])], axis=2)  # lower triangle is read
         odds = pt.log(rate) - pt.log1p(-rate) + log_odds + pt.zeros_like(log_draw)[:, None]  # (D, K)
         log_p = _log_evidence(system, odds, log_draw, a, k)
         top = disconnected_grad(pt.max(log_p))  # PyTensor's own logsumexp overflows above 700
         total = top + pt.log(pt.sum(pt.exp(log_p - top)))
         pm.Potential("evidence", total - pt.sum(pt.softplus(odds[0])))
-        slope, joint, draw = pt.grad(total, [system, odds, log_draw])
-        for name, value in _summaries(slope, joint, draw, h.transpose(1, 0, 2), a, k).items():
+        for name, value in _summaries(*pt.grad(total, [system, odds, log_draw]), h, a, k).items():
             dims = ("weight_draw", "candidate", "effect_of") if "draw" in name else ("candidate", "ancestry")
             pm.Deterministic(name, value, dims=dims[: value.ndim])
     return model
@@ -144,7 +143,7 @@ def _log_evidence(system: Any, odds: Any, log_draw: Any, a: int, k: int) -> Any:
 def _summaries(slope: Any, joint: Any, draw: Any, h: Any, a: int, k: int) -> dict[str, Any]:
     """Moments are derivatives of log sum exp(odds'c + u'gamma - gamma'T gamma / 2) by u, T, odds."""
     share = pt.maximum(joint, 1e-300)[:, :, None]
-    rows = pt.concatenate([h, pt.mean(h, axis=1, keepdims=True)], axis=1)  # each ancestry, their mean
+    rows = pt.concatenate([h, pt.mean(h, axis=0, keepdims=True)]).transpose(1, 0, 2)  # ancestries, their mean
     first = pt.sum(rows * slope[:, -1, :-1].reshape((-1, k, 1, a)), axis=3)
     square = pt.diagonal(slope[:, :-1, :-1].reshape((-1, k, a, k, a)), axis1=1, axis2=3).transpose(0, 3, 1, 2)
     second = pt.sum(-2 * rows[:, :, :, None] * rows[:, :, None] * square[:, :, None], axis=(3, 4))
