@@ -76,5 +76,4 @@ def sbc_fixed(rng: np.random.Generator) -> dict[str, Any]:
 
 
 RANKED = ["level", "amplitude", "lengthscale", "curve", "curve_grid"]
-# not `active`: neighbours on a grid are one event, and the gate counts independent ones
-PROBABILITIES = {"ever_active": "ever_active"}
+PROBABILITIES = {"active": "active", "ever_active": "ever_active"}
