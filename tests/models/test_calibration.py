@@ -17,7 +17,7 @@ from bayestwas.models import MODELS
 from bayestwas.fit.sampling import Sampling
 
 RUNNER = Path(__file__).parents[1] / "benchmarks" / "sbc.py"
-SIMULATIONS = {"joint": 6}
+SIMULATIONS = {"joint": 6, "hyper": 8, "weights": 8}  # the slow ones
 FEW = 12
 KEEP = 19
 LARGEST_Z = 5.0  # of some two hundred z-scores
