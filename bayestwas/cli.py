@@ -241,8 +241,9 @@ def _print_models(questions: dict[str, str]) -> None:
         typer.echo(f"{name:<{width}}  {question}")
     nutpie = all(find_spec(library) is not None for library in ("nutpie", "numba"))
     typer.echo(
-        f"\nSampled by {'nutpie' if nutpie else 'PyMC'}"
-        + (": it is installed." if nutpie else "; pip install 'bayestwas[nutpie]' for a faster sampler.")
+        "\nnutpie is installed: it samples many loci faster than PyMC's own sampler."
+        if nutpie
+        else "\nnutpie, which samples many loci faster, is not installed: pip install 'bayestwas[nutpie]'"
     )
     typer.echo("The card of one: bayestwas models NAME")
 

@@ -216,7 +216,7 @@ def test_models_lists_the_question_of_every_model() -> None:
         assert line.split(maxsplit=1)[1] == card(name).splitlines()[0].removeprefix(f"# {name}: ")
 
 
-@pytest.mark.parametrize(("there", "told"), [(True, "Sampled by nutpie"), (False, "pip install")])
+@pytest.mark.parametrize(("there", "told"), [(True, "nutpie is installed"), (False, "pip install")])
 def test_models_says_whether_nutpie_is_there(there: bool, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bayestwas.cli.find_spec", lambda library: object() if there else None)
     assert told in invoke("models").stdout
