@@ -19,10 +19,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayestwas import names
 from bayestwas.data.results import provenance
-from bayestwas.errors import DependencyError, InputError, SamplingError, SettingsError, nearest
+from bayestwas.errors import DependencyError, SamplingError, SettingsError, nearest
 from bayestwas.fit.convergence import diagnose, judge
+from bayestwas.fit.model_data import (
+    Arrays,
+    as_input_error,
+    check_build,
+    check_containers,
+    check_data,
+    constants_of,
+    first_line,
+    label_draws,
+)
 from bayestwas.models import MODELS, Model, load
 
 __all__ = ["Compiled", "Sampling", "compile_model", "diagnose", "judge", "sample"]
@@ -46,7 +55,6 @@ STATISTICS = {
 # libraries whose warnings at import, compilation and sampling are no news to a user; a status says what is
 LIBRARIES = r"(pytensor|pymc|nutpie|numba|llvmlite|arviz|arviz_base|arviz_stats|multiprocessing)(\.|$)"
 
-Arrays = dict[str, np.ndarray]
 Coords = Mapping[str, Sequence[Any]]
 
 
@@ -154,16 +162,16 @@ class Compiled:
         """
         settings = self._settings(sampling)
         labels = self.coords | {name: list(values) for name, values in (coords or {}).items()}
-        _check_data(self.model, data, labels)
-        constants = _constants(self.model, data)
-        _check_containers(self.model, constants, self.containers)
+        check_data(self.model, data, labels)
+        constants = constants_of(self.model, data)
+        check_containers(self.model, constants, self.containers)
         began = time.perf_counter()
         with _quiet():
             for name, value in constants.items():
                 self.built.set_data(name, value)
             posterior, statistics = self.run(constants, settings, int(seed))
         seconds = time.perf_counter() - began
-        tree = _tree(self, posterior, statistics, data, constants, labels)
+        tree = label_draws(self.model, self.built, posterior, statistics, data, constants, labels)
         status, reason = judge(tree, MAX_DEPTH)
         told = provenance(int(seed), asdict(settings), {}) | {
             "model": self.model.name,
@@ -214,13 +222,13 @@ def compile_model(
     """
     chosen, settings = find_model(model), choose(sampling or Sampling())
     labels = {name: list(values) for name, values in coords.items()}
-    _check_data(chosen, data, labels)
-    constants = _constants(chosen, data)
+    check_data(chosen, data, labels)
+    constants = constants_of(chosen, data)
     began = time.perf_counter()
     with _quiet(), _told(f"Compiling {chosen.name}", settings.progress):
-        with _as_input_error(chosen):
+        with as_input_error(chosen):
             built = chosen.build(data, labels, **options)
-        _check_build(chosen, built, constants)
+        check_build(chosen, built, constants)
         run = _COMPILERS[settings.sampler](built, settings.backend)
     return Compiled(
         model=chosen,
@@ -376,17 +384,8 @@ def _compile_pymc(built: Any, backend: str) -> Runner:
     density(DictToArrayBijection.map(first))  # numba compiles at the first call: here, not at the first locus
     derive(*natural(**first))
 
-    def start(rng: np.random.Generator) -> dict[str, np.ndarray] | None:
-        for _ in range(STARTS):
-            found = point(int(rng.integers(2**30)))
-            value, gradient = density(DictToArrayBijection.map(found))
-            if np.isfinite(value) and np.isfinite(gradient).all():
-                return found
-        return None
-
     def run(constants: Arrays, sampling: Sampling, seed: int) -> tuple[Arrays, Arrays]:
-        rng = np.random.default_rng(seed)
-        starts = [found for found in (start(rng) for _ in range(sampling.chains)) if found is not None]
+        starts = _starts(point, lambda at: density(DictToArrayBijection.map(at)), sampling.chains, seed)
         if len(starts) < sampling.chains:
             raise _no_samples(built, constants, None)
         flat = np.array([DictToArrayBijection.map(found).data for found in starts])
@@ -424,12 +423,8 @@ def _compile_pymc(built: Any, backend: str) -> Runner:
         posterior = _arrays(trace["posterior"], free)
         if posterior[free[0]].shape[:2] != (sampling.chains, sampling.draws):
             raise KeyboardInterrupt
-        derived = [derive(*values) for values in zip(*(_flat(posterior[name]) for name in free), strict=True)]
-        shape = (sampling.chains, sampling.draws)
-        for i, variable in enumerate(built.deterministics):
-            values = np.array([row[i] for row in derived])
-            posterior[variable.name] = values.reshape(shape + values.shape[1:])
-        return posterior, _arrays(trace["sample_stats"], STATISTICS)
+        derived = _derived(derive, posterior, [variable.name for variable in built.deterministics])
+        return posterior | derived, _arrays(trace["sample_stats"], STATISTICS)
 
     return run
 
@@ -450,8 +445,28 @@ def _stop_after_an_interrupt(sampling: Sampling) -> Callable[..., None]:
 _COMPILERS: dict[str, Callable[[Any, str], Runner]] = {"nutpie": _compile_nutpie, "pymc": _compile_pymc}
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    return values.reshape((-1, *values.shape[2:]))
+def _starts(point: Callable[[int], Any], density: Callable[[Any], Any], chains: int, seed: int) -> list[Any]:
+    """A jittered point of finite density and gradient for each chain; fewer where none is found."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(chains):
+        for _ in range(STARTS):
+            at = point(int(rng.integers(2**30)))
+            value, gradient = density(at)
+            if np.isfinite(value) and np.isfinite(gradient).all():
+                found.append(at)
+                break
+    return found
+
+
+def _derived(derive: Callable[..., Any], free: Arrays, wanted: list[str]) -> Arrays:
+    """The deterministics at every draw of the free variables."""
+    shape = next(iter(free.values())).shape[:2]
+    flat = [values.reshape((-1, *values.shape[2:])) for values in free.values()]
+    rows = [derive(*values) for values in zip(*flat, strict=True)]
+    columns = [np.array([row[i] for row in rows]) for i in range(len(wanted))]
+    return {
+        name: values.reshape(shape + values.shape[1:]) for name, values in zip(wanted, columns, strict=True)
+    }
 
 
 def _arrays(group: Any, wanted: Any) -> Arrays:
@@ -474,126 +489,14 @@ def _no_samples(built: Any, constants: Arrays, error: Exception | None) -> Sampl
         if worst:
             found.append(f"log density not finite at the start: {', '.join(worst)}")
     except Exception as other:
-        found.append(f"log density cannot be computed at the start: {_first_line(other)}")
+        found.append(f"log density cannot be computed at the start: {first_line(other)}")
     if error is not None:
-        found.append(_first_line(error))
+        found.append(first_line(error))
     return SamplingError(
         "The sampler did not finish: " + "; ".join(found or ["no finite starting point found"]),
         "Density and gradient must be finite at jittered starting points and wherever the chains go",
         "Check the data for missing values, impossible values and LD that is not positive definite; "
         "simulate from the model to see data that it accepts",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
-
-
-# ---- data in, results out -------------------------------------------------------------------------------
-
-
-def _check_data(model: Model, data: Mapping[str, Any], coords: Mapping[str, Sequence[Any]]) -> None:
-    """Every entry of DATA is there, with the sizes of its dims."""
-    missing = [name for name in model.data if name not in data]
-    if missing:
-        raise InputError(
-            f"data without {', '.join(missing)}",
-            f"Model '{model.name}' takes {', '.join(model.data)}",
-            "Add what is missing; the model's card says what each entry is",
-        )
-    lacking = sorted({dim for dims, _, _ in model.data.values() for dim in dims if dim not in coords})
-    if lacking:
-        raise InputError(
-            f"coords without {', '.join(lacking)}",
-            f"Every dim of the data of model '{model.name}' has labels",
-            "Add a list of labels for each",
-        )
-    for name, (dims, _, _) in model.data.items():
-        expected = tuple(len(coords[dim]) for dim in dims)
-        if np.shape(data[name]) != expected:
-            raise InputError(
-                f"'{name}' has shape {np.shape(data[name])}",
-                f"Its dims ({', '.join(dims)}) have sizes {expected}",
-                "Give data and labels of the same sizes; a compiled model takes loci of one size, so compile "
-                "again for another, or pad with entries that say nothing",
-            )
-
-
-def _constants(model: Model, data: Mapping[str, Any]) -> Arrays:
-    with _as_input_error(model):
-        return {name: np.asarray(value) for name, value in model.constants(data).items()}
-
-
-def _check_build(model: Model, built: Any, constants: Arrays) -> None:
-    containers = {variable.name for variable in built.data_vars}
-    if containers != set(constants):
-        raise InputError(
-            f"Model '{model.name}': containers {sorted(containers)}, constants {sorted(constants)}",
-            "build makes one pm.Data for each entry of constants(data), so that data can be swapped",
-            "Rename, add or remove containers until the two agree",
-        )
-    if built.discrete_value_vars:
-        found = ", ".join(variable.name for variable in built.discrete_value_vars)
-        raise InputError(
-            f"Model '{model.name}' has discrete free variables: {found}",
-            "NUTS samples continuous variables only",
-            "Sum the discrete ones out of the density (logsumexp), and report their probabilities",
-        )
-
-
-def _check_containers(model: Model, constants: Arrays, expected: Mapping[str, tuple[int, ...]]) -> None:
-    for name, shape in expected.items():
-        if constants[name].shape != shape:
-            raise InputError(
-                f"'{name}' of model '{model.name}' has shape {constants[name].shape}",
-                f"The compiled model has {shape}: data are swapped, sizes are not",
-                "Compile again for loci of another size, or pad with entries that say nothing",
-            )
-
-
-def _tree(
-    compiled: Compiled,
-    posterior: Arrays,
-    statistics: Arrays,
-    data: Mapping[str, Any],
-    constants: Arrays,
-    labels: Mapping[str, Sequence[Any]],
-) -> xr.DataTree:
-    """The draws and what they are conditional on, labelled."""
-    from pymc.pytensorf import extract_obs_data
-
-    built, table = compiled.built, compiled.model.data
-    dims = {name: tuple(given) for name, given in built.named_vars_to_dims.items()}
-    coords = {
-        name: np.asarray(labels.get(name, values))
-        for name, values in built.coords.items()
-        if values is not None
-    }
-
-    def group(values: Mapping[str, Any], lead: tuple[str, ...] = ()) -> xr.Dataset:
-        variables = {}
-        for name, value in values.items():
-            rest = np.ndim(value) - len(lead)
-            own = dims.get(name) or (table[name][0] if name in table else None)
-            own = own if own and len(own) == rest else tuple(f"{name}_dim_{i}" for i in range(rest))
-            variables[name] = ((*lead, *own), np.asarray(value))
-        used = {dim for variable in variables.values() for dim in variable[0]}
-        known = {dim: coords[dim] for dim in coords if dim in used}
-        if lead:
-            sizes = next(iter(values.values())).shape
-            known |= {dim: np.arange(size) for dim, size in zip(lead, sizes, strict=False)}
-        return xr.Dataset(variables, coords=known)
-
-    observed = {rv.name: extract_obs_data(built.rvs_to_values[rv]) for rv in built.observed_RVs}
-    given = {name: data[name] for name in table if name not in observed and name not in constants}
-    return xr.DataTree.from_dict(
-        {
-            names.POSTERIOR: group(posterior, ("chain", "draw")),
-            "sample_stats": group(statistics, ("chain", "draw")),
-            names.OBSERVED: group(observed),
-            names.CONSTANT: group(constants | given),
-        }
     )
 
 
@@ -614,16 +517,3 @@ def _told(what: str, progress: bool) -> Any:
     from rich.console import Console
 
     return Console(stderr=True).status(what)
-
-
-@contextmanager
-def _as_input_error(model: Model) -> Iterator[None]:
-    """Models know nothing of bayestwas: what they refuse with ValueError becomes an InputError."""
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(
-            f"Model '{model.name}' refuses: {_first_line(error)}",
-            "The data must be what the model's card says",
-            f"See `bayestwas models {model.name}`" if model.name in MODELS else "See the card of the model",
-        ) from error
