@@ -74,9 +74,8 @@ def build(data: Values, coords: Coords) -> pm.Model:
         in_kind = given["in_kind"]
         eta = in_kind @ intercept + given["in_context"] @ context + given["pattern"] @ coefficient
         weight = pt.exp(eta)[:, None] * (in_kind @ size_weight)  # (class, size)
-        by_kind = (weight[:, :, None] * in_kind[:, None, :]).reshape((-1, len(KINDS)))
-        scaled = given["scaled_sum"].reshape((-1, by_kind.shape[0])) @ by_kind  # (effect, kind)
-        total = given["null"] + pt.sum(scaled, axis=1)
+        scaled = given["scaled_sum"].flatten(2)  # (effect, class x size)
+        total = given["null"] + scaled @ weight.ravel()
         log_prior = pt.log1p(given["count"] @ pt.exp(eta))  # of an effect being none, with a minus
         pm.Potential("evidence", pt.sum(pt.log(total) + given["offset"] - log_prior))
         pm.Deterministic("baseline", pt.exp(intercept), dims="kind")
@@ -84,8 +83,11 @@ def build(data: Values, coords: Coords) -> pm.Model:
         pm.Deterministic("context_prior", pt.exp(intercept[0] + context), dims="context")
         pm.Deterministic("coefficient", coefficient, dims="annotation")
         pm.Deterministic("enrichment", pt.exp(coefficient), dims="annotation")
-        pm.Deterministic("probability", scaled / total[:, None], dims=("effect", "kind"))
-        pm.Deterministic("expected_causal", pt.sum(scaled / total[:, None], axis=0), dims="kind")
+        by_kind = (weight[:, :, None] * in_kind[:, None, :]).reshape((-1, len(KINDS)))
+        probability = pm.Deterministic(
+            "probability", scaled @ by_kind / total[:, None], dims=("effect", "kind")
+        )
+        pm.Deterministic("expected_causal", pt.sum(probability, axis=0), dims="kind")
     return model
 
 
