@@ -17,8 +17,8 @@ from bayestwas.models import MODELS
 from bayestwas.fit.sampling import Sampling
 
 RUNNER = Path(__file__).parents[1] / "benchmarks" / "sbc.py"
-SIMULATIONS = {"joint": 6, "hyper": 8, "weights": 8}  # the slow ones
-FEW = 12
+SIMULATIONS = {"joint": 4, "hyper": 4, "weights": 4}  # the slow ones
+FEW = 8
 KEEP = 19
 LARGEST_Z = 5.0  # of some two hundred z-scores
 QUICK = Sampling(draws=100, tune=200, chains=1, cores=1, sampler="pymc", progress=False)

@@ -13,6 +13,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from bayestwas.models import gene_trait
+from pytensor.graph.replace import graph_replace
 from scipy import stats
 
 MODE = "FAST_COMPILE"
@@ -36,7 +37,7 @@ def compiled(data: Mapping[str, Any], coords: Mapping[str, Any], point: Mapping[
     inputs = [pt.vector("offset")] if "root" in data else []
     if inputs:
         replaced[model["offset"]] = inputs[0]
-    outputs = pytensor.graph_replace(wanted, replaced, strict=False)
+    outputs = graph_replace(wanted, replaced, strict=False)
     function = pytensor.function(inputs, outputs, mode=MODE)
 
     def evaluate(other: Mapping[str, Any], *offset: np.ndarray) -> dict[str, np.ndarray]:
