@@ -3,7 +3,8 @@
 # make notebook    run examples/notebook/walkthrough.py as a notebook, with its outputs
 # make lint types wheel clean    style, type checks, a wheel in dist/, remove what the others made
 #
-# PYTHON is the interpreter the environment is made from (3.11 or newer), VENV where it is made.
+# PYTHON is the interpreter the environment is made from (3.11 or newer), VENV where it is made, ARGS more
+# arguments for pytest.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -37,7 +38,7 @@ notebook: $(STAMP)
 	$(BIN)/python examples/notebook/make_notebook.py
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

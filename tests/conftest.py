@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,14 @@ from bayestwas.data.results import blank_result, concat_results
 ANCESTRIES = ("EUR", "AFR", "EAS")
 CONTEXTS = ("liver", "blood")
 REFERENCE_SIZES = (489.0, 639.0, 481.0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Processes in the background, those that run tests side by side among them, begin deaf to SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _association(position: np.ndarray, causal: int, peak: float, rng: np.random.Generator) -> tuple:
