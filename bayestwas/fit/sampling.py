@@ -1,7 +1,8 @@
 """The only caller of samplers: compile a generative model once, swap the data of many loci, draw.
 
-NUTS by nutpie where it is installed, by PyMC otherwise; PyTensor's numba or C backend. A sampler is a
-function (data containers, settings, seed) -> posterior and statistics, so that the two differ in one place.
+NUTS by nutpie, where it is installed and many loci repay its compilation, or by PyMC; numba or C. A sampler
+is a function (data containers, settings, seed) -> posterior and statistics, so that the two differ in one
+place.
 This module also knows the two generations of PyMC and ArviZ (5 and 0.23, 6 and 1): its results are the same
 DataTree in both.
 """

@@ -30,7 +30,7 @@ from bayestwas.assess import sbc
 from bayestwas.fit.sampling import Sampling, compile_model
 
 CASES = Path(__file__).parents[1] / "models" / "cases"
-LARGEST_Z = 4.0  # of some thirty z-scores over all models, chance passes this once in 500 runs
+LARGEST_Z = 4.0  # of some 300 z-scores over all models, chance passes this once in 50 runs
 
 
 def read_case(name: str) -> ModuleType:
