@@ -46,7 +46,7 @@ PARAMETERS = {
 }
 CONTAINERS = {
     "ld_root": ("study", "variant", "variant_"), "root_n": ("study",), "mix": ("study", "study_"),
-    "whitened": ("study", "variant"), "annotations": ("variant", "annotation"),
+    "whitened": ("study", "variant"), "annotations": ("variant", "annotation"), "usual_scale": (),
 }  # fmt: skip
 Coords = Mapping[str, Sequence[Any]]
 Prior = Callable[[Mapping[str, Any], Coords], Any]
@@ -70,12 +70,13 @@ def constants(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
         "mix": mix,
         "whitened": mix @ (white * measured[:, None]),
         "annotations": np.asarray(data["annotations"], float),
+        "usual_scale": np.array(_tau(np.diagonal(ld, axis1=2, axis2=3).any(axis=(0, 1)).sum())),
     }
 
 
 def horseshoe(given: Mapping[str, Any], coords: Coords) -> Any:
     """The regularised horseshoe (Piironen and Vehtari 2017): scale of each variant's effects, (variant,)."""
-    tau = pm.HalfCauchy("global_scale", beta=_tau(len(coords["variant"])))
+    tau = pm.HalfCauchy("global_scale", beta=given["usual_scale"])
     local = pm.HalfCauchy("local_scale", beta=1.0, dims="variant")
     slab = pm.InverseGamma("slab_variance", alpha=SLAB[0], beta=SLAB[1])
     coefficient = pm.Normal("annotation_effect", 0.0, 1.0, dims="annotation")
@@ -84,7 +85,8 @@ def horseshoe(given: Mapping[str, Any], coords: Coords) -> Any:
 
 
 def _tau(variants: int) -> float:
-    """Prior median of the global scale: about `EXPECTED` variants have effects of `NOTICEABLE` size."""
+    """Prior median of the global scale: about `EXPECTED` variants have effects of `NOTICEABLE` size. Variants
+    that vary in no study, such as pad a gene to the size of another, do not count."""
     return NOTICEABLE * min(EXPECTED / max(variants - EXPECTED, 0.1), 1.0)
 
 

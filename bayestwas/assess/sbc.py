@@ -14,6 +14,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bayestwas.errors import InputError
+from bayestwas.fit.model_data import thin
+
+__all__ = ["curves", "ecdf_difference", "envelope", "probability_z", "rank", "thin", "uniformity"]
 
 Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -37,19 +40,6 @@ def rank(draws: ArrayLike, truth: ArrayLike, rng: np.random.Generator) -> Ints:
         )
     below, equal = (values < true).sum(axis=0), (values == true).sum(axis=0)
     return np.asarray(below + rng.integers(0, equal + 1), dtype=np.intp)
-
-
-def thin(values: ArrayLike, keep: int) -> NDArray[np.float64]:
-    """`keep` evenly spaced of all draws: (chain, draw, ...) -> (keep, ...)."""
-    array = np.asarray(values, float)
-    flat = array.reshape(-1, *array.shape[2:])
-    if keep > len(flat):
-        raise InputError(
-            f"{keep} of {len(flat)} draws",
-            "There are no more draws than were sampled",
-            "Sample longer or keep fewer",
-        )
-    return flat[np.linspace(0, len(flat) - 1, keep).round().astype(int)]
 
 
 def uniformity(ranks: Mapping[str, ArrayLike], draws: int) -> pd.DataFrame:
@@ -95,9 +85,10 @@ def curves(ranks: Mapping[str, ArrayLike], draws: int, level: float = 0.95) -> p
     uniform, and the simultaneous band of that difference.
     """
     parts = []
+    bands = {count: envelope(count, draws, level) for count in {np.size(values) for values in ranks.values()}}
     for name, values in ranks.items():
         integers = np.asarray(values, dtype=np.intp)
-        lower, upper = envelope(len(integers), draws, level)
+        lower, upper = bands[len(integers)]
         parts.append(
             pd.DataFrame(
                 {

@@ -8,12 +8,26 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from bayestwas import names
 from bayestwas.errors import InputError
 from bayestwas.models import MODELS, Model
 
 Arrays = dict[str, np.ndarray]
+
+
+def thin(values: ArrayLike, keep: int) -> np.ndarray:
+    """`keep` evenly spaced of all draws: (chain, draw, ...) -> (keep, ...). InputError if there are fewer."""
+    array = np.asarray(values, float)
+    flat = array.reshape(-1, *array.shape[2:])
+    if keep > len(flat):
+        raise InputError(
+            f"{keep} of {len(flat)} draws",
+            "There are no more draws than were sampled",
+            "Sample longer or keep fewer",
+        )
+    return np.asarray(flat[np.linspace(0, len(flat) - 1, keep).round().astype(int)])
 
 
 def check_data(model: Model, data: Mapping[str, Any], coords: Mapping[str, Sequence[Any]]) -> None:

@@ -17,6 +17,7 @@ from bayestwas.engine.draws import WeightDraws, draw_weights, heritability, mean
 from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPriors
 from bayestwas.engine.ld import LD
 from bayestwas.engine.single_effects import inclusion
+from bayestwas.fit.model_data import thin
 from bayestwas.fit.panels import gwas_arrays, read_panels
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import gene_posterior
@@ -127,10 +128,9 @@ def stored_draws(
 ) -> tuple[WeightDraws, tuple[sparse.csr_array, ...]]:
     """Draws and mean that a sampler left, at most those that there are; nothing to make new ones from."""
     kept = weights[names.POSTERIOR].dataset["weight"].sel({names.GENE: gene}).values
-    flat = kept.reshape(-1, kept.shape[2] * kept.shape[3], kept.shape[4]).astype(np.float64)
-    count = min(draws, len(flat)) // SETS * SETS
-    flat = flat[np.linspace(0, len(flat) - 1, count).round().astype(int)]
-    studies = flat.shape[1]
+    count = min(draws, kept.shape[0] * kept.shape[1]) // SETS * SETS
+    studies = kept.shape[2] * kept.shape[3]
+    flat = thin(kept, count).reshape(count, studies, kept.shape[4])
     drawn = WeightDraws(
         columns=tuple(sparse.csr_array(flat[:, s]) for s in range(studies)),
         log_weight=np.full(count, -np.log(count)),

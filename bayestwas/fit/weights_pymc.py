@@ -12,6 +12,7 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.engine.weights import Expression
 from bayestwas.errors import SettingsError
+from bayestwas.fit.model_data import thin
 from bayestwas.fit.panels import contexts_and_ancestries, read_panels
 from bayestwas.fit.prepared import gene_seed
 from bayestwas.fit.sampling import Sampling, compile_model, find_model
@@ -149,6 +150,4 @@ def _weights(posterior: xr.Dataset, keep: int) -> np.ndarray:
             f"A model of expression weights has a variable 'weight' over {', '.join(dims)}",
             "Add pm.Deterministic('weight', ..., dims=('context', 'ancestry', 'variant'))",
         )
-    values = posterior["weight"].transpose("chain", "draw", *dims).values
-    flat = values.reshape(-1, *values.shape[2:])
-    return np.asarray(flat[np.linspace(0, len(flat) - 1, keep).round().astype(int)])
+    return thin(posterior["weight"].transpose("chain", "draw", *dims).values, keep)

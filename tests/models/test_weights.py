@@ -147,6 +147,39 @@ def test_median_of_the_global_scale_leaves_the_stated_number_of_noticeable_effec
         assert variants * tail == pytest.approx(EXPECTED * 2 / np.pi, rel=0.05)
 
 
+def test_variants_that_pad_a_gene_change_nothing_but_their_own_prior() -> None:
+    """Genes of a locus share one compilation, padded to the largest: no gene may depend on its neighbours."""
+    module, extra = load("weights"), 3
+    data = module.simulate(np.random.default_rng(10), COORDS)
+    wider = {**COORDS, "variant": range(VARIANTS + extra), "variant_": range(VARIANTS + extra)}
+    padded = {
+        **data,
+        "z": np.pad(data["z"], ((0, 0), (0, 0), (0, extra)), constant_values=np.nan),
+        "ld": np.pad(data["ld"], ((0, 0), (0, 0), (0, extra), (0, extra))),
+        "annotations": np.pad(data["annotations"], ((0, extra), (0, 0))),
+    }
+
+    def density(given: Any, coords: Any, pad: int) -> float:
+        model = module.build(given, coords)
+        terms = [*model.observed_RVs, model["global_scale"]]
+        compiled = model.compile_logp(vars=terms, jacobian=False, mode=MODE)
+        point = {}
+        for rv in model.free_RVs:
+            value = np.asarray(data[rv.name], float)
+            if "variant" in module.parameters[rv.name][0]:
+                value = np.pad(value, [*[(0, 0)] * (value.ndim - 1), (0, pad)], constant_values=1.0)
+            transform = model.rvs_to_transforms[rv]
+            if transform is not None:
+                value = transform.forward(value, *rv.owner.inputs).eval(mode=MODE)
+            point[model.rvs_to_values[rv].name] = value
+        return float(compiled(point))
+
+    # a padded variant is observed as 0 with unit noise in every study, whatever its weight
+    blank = extra * CONTEXTS * ANCESTRIES * -0.5 * np.log(2 * np.pi)
+    expected = density(data, COORDS, 0) + blank
+    assert density(padded, wider, extra) == pytest.approx(expected, rel=1e-8)
+
+
 def test_weights_heritability_and_partition_are_those_of_the_simulation() -> None:
     module = load("weights")
     data = module.simulate(np.random.default_rng(9), COORDS)
