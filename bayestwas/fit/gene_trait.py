@@ -11,7 +11,7 @@ import xarray as xr
 from bayestwas.engine import gene_trait as engine
 from bayestwas.engine.gene_trait import GeneTraitPosterior, GeneTraitPriors
 from bayestwas.fit.describe import describe
-from bayestwas.fit.prepared import Prepared, most_draws, prepare, targets
+from bayestwas.fit.prepared import Prepared, prepare, stored, targets
 from bayestwas.fit.refine import refined
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import chosen_method
@@ -69,16 +69,18 @@ def sufficient(
     """Draws of the weights until every PIP is precise, or the most that are allowed, and their fit.
 
     Draws are refined twice around those that the GWAS keeps; where that is not enough, the first draws are
-    doubled. `ready`: first draws that are there already.
+    doubled. Draws that a sampler left are all used: they can be neither refined nor doubled. `ready`: first
+    draws that are there already.
     """
-    draws = settings.draws
+    left = stored(weights)
+    draws, most = (left, left) if left else (settings.draws, settings.max_draws)
     while True:
         first = ready or prepare(locus, weights, priors, settings, seed, draws)
         now, full = first, fit_block(first, priors, settings)
         for _ in range(settings.refinements if settings.feedback else 0):
             now = refined(locus, weights, first, now, full, seed)
             full = fit_block(now, priors, settings)
-        if 2 * draws > most_draws(weights, settings) or precise(full, settings):
+        if 2 * draws > most or precise(full, settings):
             return now, full
         draws, ready = 2 * draws, None
 

@@ -23,6 +23,7 @@ from bayestwas.engine import gene_trait as engine
 from bayestwas.engine.gene_trait import GeneTraitPosterior, GeneTraitPriors
 from bayestwas.engine.likelihood import Candidates, correlation, quadratic_forms
 from bayestwas.engine.single_effects import SingleEffects
+from bayestwas.errors import SettingsError
 from bayestwas.fit.describe import NOT_FITTED, describe
 from bayestwas.fit.gene_trait import sufficient
 from bayestwas.fit.prepared import SETS, Prepared, gene_seed, targets
@@ -86,6 +87,13 @@ def sample_genes(
     The DataTree of `fit_genes`, and in `sampling` the draws of the model's parameters. PIPs with a source of
     uncertainty switched off are not computed (NaN).
     """
+    for name, value, low, high in (
+        ("most_candidates", most_candidates, 1, 12), ("joint_draws", joint_draws, SETS, 4096),
+    ):  # fmt: skip
+        if not low <= value <= high:
+            raise SettingsError(
+                f"{name} = {value}", f"{name} is a whole number from {low} to {high}", f"Leave {name} out"
+            )
     settings, priors = settings or Settings(), engine.DEFAULT_PRIORS
     began = time.process_time()
     chosen = find_model(model)
@@ -98,6 +106,8 @@ def sample_genes(
     kept = np.sort(order[: most_candidates - len(direct)])
     prepared, seen = (replace(one, genes=tuple(prepared.genes[i] for i in kept)) for one in (prepared, seen))
     candidates = [*_gene_candidates(seen, priors), *direct]
+    if not candidates:
+        return describe(locus, prepared, {"pip": first}, priors, settings, seed, began)
     rng = np.random.default_rng(gene_seed(seed, locus.attrs["block"]))
     data, picks = _joint(seen, candidates, joint_draws, rng)
     coords = {
@@ -334,6 +344,9 @@ def _say(tree: xr.DataTree, fit: xr.DataTree, genes: set[str], most: int) -> Non
                 f"not among the {most} candidates with the most evidence that method='pymc' enumerates"
             )
     said = str(fit.attrs["reason"])
-    blocks["block_status"].values[0] = names.OK if fit.attrs["status"] == names.OK else names.WARNING
+    blocks["block_status"].values[0] = fit.attrs["status"]
+    if fit.attrs["status"] == names.FAILED:
+        fitted = np.isin(constant[names.GENE].values.astype(str), list(genes))
+        status[fitted], reason[fitted] = names.WARNING, "the chains cannot be trusted: see block_reason"
     blocks["block_reason"].values[0] = said
     blocks["iterations"].values[0] = fit.attrs["draws"] * fit.attrs["chains"]

@@ -143,11 +143,9 @@ def stored_draws(
     return drawn, tuple(sparse.csr_array(flat[:, s].mean(axis=0)[None]) for s in range(studies))
 
 
-def most_draws(weights: xr.DataTree, settings: Settings) -> int:
-    """Draws of a gene's weights that can be had: as many as the settings allow, or as were stored."""
-    if names.POSTERIOR not in weights.children:
-        return settings.max_draws
-    return min(settings.max_draws, int(weights[names.POSTERIOR].sizes["draw"]))
+def stored(weights: xr.DataTree) -> int:
+    """Draws of a gene's weights that a sampler left; 0 where they are made anew, as many as are asked for."""
+    return int(weights[names.POSTERIOR].sizes["draw"]) if names.POSTERIOR in weights.children else 0
 
 
 def gene_seed(seed: int, gene: str) -> np.random.SeedSequence:

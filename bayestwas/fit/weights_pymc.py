@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.engine.weights import Expression
-from bayestwas.errors import SettingsError
+from bayestwas.errors import SamplingError, SettingsError
 from bayestwas.fit.model_data import thin
 from bayestwas.fit.panels import contexts_and_ancestries, read_panels
 from bayestwas.fit.prepared import gene_seed
@@ -48,7 +47,8 @@ def sample_weights(
     variables that have no dim of variants; in `marginals`: weight_mean, weight_sd, converged; in
     `diagnostics`: status, reason and seconds of every gene. It goes where the tree of `fit_weights` goes.
 
-    Raises SettingsError for an unknown model, or one without `weight`.
+    Raises SettingsError for an unknown model, or one without `weight`, and SamplingError, with the name of
+    the gene, where a sampler cannot start.
     """
     settings, sampling = settings or Settings(), sampling or Sampling()
     chosen = find_model(model)
@@ -67,17 +67,19 @@ def sample_weights(
     measured = np.zeros((len(genes), len(contexts) * len(ancestries)))
     others, rows, compiled = [], [], None
     for i, gene in enumerate(genes):
-        began = time.process_time()
         index, expression = gene_expression(locus, gene, panels, contexts, ancestries)
         data = model_data(expression, size)
         if compiled is None:
             compiled = compile_model(chosen, data, coords, replace(sampling, loci=len(genes)))
-        fit = compiled.sample(data, seed=int(gene_seed(seed, gene).generate_state(1)[0]))
+        try:
+            fit = compiled.sample(data, seed=int(gene_seed(seed, gene).generate_state(1)[0]))
+        except SamplingError as error:
+            raise SamplingError(f"Gene {gene}: {error.given}", error.rule, error.remedy) from error
         posterior = fit[names.POSTERIOR].dataset
         weight[0, :, i, :, :, index] = np.moveaxis(_weights(posterior, keep)[..., : len(index)], -1, 0)
         measured[i] = expression.n
         others.append(posterior.drop_dims([names.VARIANT, "variant_"], errors="ignore"))
-        rows.append((fit.attrs["status"], fit.attrs["reason"], time.process_time() - began))
+        rows.append((fit.attrs["status"], fit.attrs["reason"], fit.attrs["sampling_seconds"]))
     dims = (names.GENE, names.CONTEXT, names.ANCESTRY, names.VARIANT)
     labels: dict[str, Any] = {
         names.GENE: np.array(genes, dtype=object), names.CONTEXT: np.array(contexts, dtype=object),

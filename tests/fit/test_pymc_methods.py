@@ -37,7 +37,10 @@ def locus(build: Build, block: Any) -> xr.DataTree:
 
 @pytest.fixture(scope="module")
 def sampled(locus: xr.DataTree, settings: Settings) -> xr.DataTree:
-    return bayestwas.fit_weights(locus, method="pymc", sampling=QUICK, settings=settings)
+    # 64 draws: none of the 8 that the tests of the engine live on need lie near what the GWAS has seen
+    return bayestwas.fit_weights(
+        locus, method="pymc", sampling=QUICK, settings=replace(settings, max_draws=64)
+    )
 
 
 def test_weights_are_those_of_the_engine_where_there_is_signal(
@@ -53,11 +56,11 @@ def test_weights_are_those_of_the_engine_where_there_is_signal(
     assert np.corrcoef(one, two)[0, 1] > 0.8
 
 
-def test_weights_carry_draws_and_diagnostics(sampled: xr.DataTree, settings: Settings) -> None:
+def test_weights_carry_draws_and_diagnostics(sampled: xr.DataTree) -> None:
     genes = sampled.sizes.get("gene") or sampled["marginals"].sizes["gene"]
     draws = sampled["posterior"]["weight"]
     assert draws.dims == ("chain", "draw", "gene", "context", "ancestry", "variant")
-    assert draws.sizes["draw"] == min(settings.max_draws, QUICK.draws * QUICK.chains)
+    assert draws.sizes["draw"] == 64
     np.testing.assert_allclose(draws.mean(("chain", "draw")), sampled["marginals"]["weight_mean"], atol=1e-6)
     assert sampled["diagnostics"].sizes["gene"] == genes
     assert set(np.unique(sampled["diagnostics"]["status"].values)) <= {"ok", "warning", "failed"}
@@ -146,3 +149,24 @@ def test_a_model_without_weights_is_refused(locus: xr.DataTree, settings: Settin
     own = replace(weights, name="empty", build=build)
     with pytest.raises(SettingsError, match="holds x"):
         bayestwas.fit_weights(locus, method="pymc", model=own, sampling=QUICK, settings=settings)
+
+
+@pytest.mark.parametrize("given", [{"most_candidates": 0}, {"most_candidates": 13}, {"joint_draws": 4}])
+def test_sizes_out_of_range_are_refused(
+    locus: xr.DataTree, settings: Settings, given: dict[str, int]
+) -> None:
+    weights = bayestwas.fit_weights(locus, settings=settings)
+    with pytest.raises(SettingsError, match=f"{next(iter(given))} = "):
+        bayestwas.fit_genes(locus, weights, method="pymc", **given)
+
+
+def test_a_locus_without_candidates_has_a_row_for_every_gene(build: Build, settings: Settings) -> None:
+    """No signal, no gene that can be fitted: nothing to sample, and nothing lost."""
+    quiet = build(
+        gwas=lambda g: {a: (0 * z, n) for a, (z, n) in g.items()},
+        genes=lambda genes: genes.assign(status="skipped", reason="left out for the test"),
+    )
+    weights = bayestwas.fit_weights(quiet, settings=settings)
+    result = bayestwas.fit_genes(quiet, weights, method="pymc", settings=settings)
+    check_result(result)
+    assert (result["constant_data"]["status"].values == "skipped").all()
