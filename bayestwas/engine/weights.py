@@ -1,22 +1,34 @@
 """Expression weights of one gene over contexts and ancestries: a posterior with a shared prior.
 
 Studies are context x ancestry pairs, in the order context-major. An eQTL effect is drawn from a mixture of
-covariances: shared by all contexts, or in one context only, each at several sizes; effects are correlated
-across ancestries. So a small panel borrows from a large one. A variant's prior follows its distance to the
-transcription start site.
+patterns of sharing (`sharing.py`), each at several sizes, so that a small panel borrows from a large one. A
+variant's prior follows its distance to the transcription start site and its annotations. All of it is learned
+over genes: `sums` is the E-step of one gene, `learn` the M-step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayestwas.engine.ld import LD
-from bayestwas.engine.likelihood import Candidates, Floats, correlation, presence
-from bayestwas.engine.single_effects import SingleEffects, component_posterior, fit_single_effects
+from bayestwas.engine.likelihood import Candidates, Floats, correlation, covariance_root, presence
+from bayestwas.engine.sharing import (
+    FIRST_CONTEXT,
+    SHARED,
+    STRENGTH,
+    UNSTRUCTURED,
+    Sharing,
+    SharingSums,
+    default_unstructured,
+    existing,
+    learn_sharing,
+    sharing_sums,
+)
+from bayestwas.engine.single_effects import SingleEffects, fit_single_effects
 
 # Relative prior density per variant by distance to the TSS: eQTLs cluster near it (e.g. GTEx Consortium 2020,
 # doi:10.1126/science.aaz1776). Only the starting point where a study is large enough to learn its own.
@@ -25,29 +37,49 @@ DISTANCE_DENSITY = (8.0, 6.0, 4.0, 2.5, 1.5, 1.0, 0.5)
 SIZES = (0.01, 0.04, 0.15)
 SMALLEST_RESIDUAL = 0.2
 SMALLEST_EIGENVALUE = 0.05
+# Components of less than this share of the largest prior weight are left out of a fit.
+NEGLIGIBLE = 1e-3
+# Means of less probable effects are left out of second moments, to which they add nothing that is seen.
+WORTH = 1e-6
+
+
+Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class WeightPriors:
-    """Prior of expression effects, shared by the genes of a run.
+    """Prior of expression effects, shared by the genes of a run; plain numbers, to be stored as they are.
 
     Attributes
     ----------
     rate : prior expected number of eQTLs of a gene.
     sizes : variances of an effect (expression SD per SD of genotype, squared).
-    shared : prior probability that an eQTL acts in all contexts rather than in one.
     size_weights : (len(sizes),) prior probability of each size.
+    shared, unstructured : prior probability that the effects of an eQTL follow the pattern of all contexts
+        and ancestries, or a covariance without structure (`engine.sharing`).
+    context_specific, ancestry_specific : that it acts in one context, or in one ancestry: of all together,
+        equally probable, or of each. The four add up to one where all exist, and are scaled to where not.
+    context_correlation, ancestry_correlation : of the effects of a shared eQTL: of every pair, or the matrix.
+    unstructured_covariance : (S, S), context-major; None: half-way between shared and independent.
     density : relative prior density per variant in each distance bin.
-    ancestry_correlation, context_correlation : of the effects of a shared eQTL.
+    annotations : name and coefficient of annotations, which add to the log odds of a variant.
+    contexts, ancestries : names of what the matrices are over; empty where nothing is learned.
     """
 
     rate: float = 1.5
     sizes: tuple[float, ...] = SIZES
-    shared: float = 0.8
     size_weights: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
+    shared: float = 0.75
+    unstructured: float = 0.05
+    context_specific: float | tuple[float, ...] = 0.15
+    ancestry_specific: float | tuple[float, ...] = 0.05
+    context_correlation: float | Matrix = 0.8
+    ancestry_correlation: float | Matrix = 0.9
+    unstructured_covariance: Matrix | None = None
     density: tuple[float, ...] = DISTANCE_DENSITY
-    ancestry_correlation: float = 0.9
-    context_correlation: float = 0.8
+    annotations: tuple[tuple[str, float], ...] = ()
+    contexts: tuple[str, ...] = ()
+    ancestries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +93,7 @@ class Expression:
     correlation : (S, S) correlation of expression over shared donors times their share; the identity where no
         donors are shared.
     share : (S, S) n_st / sqrt(n_s n_t), n_st donors in common. distance : (p,) base pairs to the TSS.
+    enrichment : (p,) what annotations add to the log odds of a variant; None: nothing.
     """
 
     z: Floats
@@ -71,6 +104,7 @@ class Expression:
     distance: Floats
     contexts: int
     ancestries: int
+    enrichment: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -85,31 +119,78 @@ class WeightPosterior:
 
 @dataclass(frozen=True)
 class WeightSums:
-    """What one or more genes say about the priors; adds up over genes."""
+    """What genes with the same contexts and ancestries say about the priors; adds up over genes.
 
-    genes: float = 0.0
-    found: float = 0.0
-    size: Floats = field(default_factory=lambda: np.zeros(len(SIZES)))
-    shared: float = 0.0
-    specific: float = 0.0
-    mass: Floats = field(default_factory=lambda: np.zeros(len(DISTANCE_DENSITY)))
-    exposure: Floats = field(default_factory=lambda: np.zeros(len(DISTANCE_DENSITY)))
+    Attributes
+    ----------
+    genes, found : number of genes, expected number of eQTLs.
+    size : (len(sizes),) expected number of each size. sharing : of each pattern, with second moments.
+    mass, exposure : (bins,) expected eQTLs by distance, and what they would be at density one.
+    """
+
+    genes: float
+    found: float
+    size: Floats
+    sharing: SharingSums
+    mass: Floats
+    exposure: Floats
+
+    @classmethod
+    def nothing(cls, contexts: int, ancestries: int, sizes: int = len(SIZES)) -> WeightSums:
+        bins = len(DISTANCE_EDGES)
+        sharing = SharingSums.nothing(contexts, ancestries)
+        return cls(0.0, 0.0, np.zeros(sizes), sharing, np.zeros(bins), np.zeros(bins))
 
     def __add__(self, other: WeightSums) -> WeightSums:
         return WeightSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
-def components(priors: WeightPriors, contexts: int, ancestries: int) -> tuple[Floats, Floats]:
-    """Covariances (M, S, S) and prior weights (M,): patterns of sharing x sizes, pattern-major; the shared
-    pattern first."""
-    across = correlation(priors.ancestry_correlation, ancestries)
-    patterns = [correlation(priors.context_correlation, contexts)]
-    weights = [priors.shared if contexts > 1 else 1.0]
-    if contexts > 1:
-        patterns += [np.outer(unit, unit) for unit in np.eye(contexts)]
-        weights += [(1 - priors.shared) / contexts] * contexts
-    covariances = np.array([size * np.kron(pattern, across) for pattern in patterns for size in priors.sizes])
-    return covariances, np.outer(weights, priors.size_weights).ravel()
+@dataclass(frozen=True)
+class Components:
+    """Prior covariances (M, S, S) of an effect, patterns x sizes without those of negligible weight; their
+    weights (M,), and the pattern and the size (M,) of each."""
+
+    covariances: Floats
+    weight: Floats
+    pattern: NDArray[np.intp]
+    size: NDArray[np.intp]
+
+
+def sharing(priors: WeightPriors, contexts: int, ancestries: int) -> Sharing:
+    """The patterns of `priors` over C contexts and A ancestries."""
+    across = _matrix(priors.context_correlation, contexts)
+    among = _matrix(priors.ancestry_correlation, ancestries)
+    loose = priors.unstructured_covariance
+    weight = np.concatenate(
+        [
+            [priors.shared, priors.unstructured],
+            _each(priors.context_specific, contexts),
+            _each(priors.ancestry_specific, ancestries),
+        ]
+    )
+    return Sharing(
+        across, among,
+        default_unstructured(across, among) if loose is None else np.array(loose),
+        existing(weight, contexts, ancestries),
+    )  # fmt: skip
+
+
+def _matrix(given: float | Matrix, size: int) -> Floats:
+    return np.array(given) if isinstance(given, tuple) else correlation(given, size)
+
+
+def _each(given: float | tuple[float, ...], size: int) -> Floats:
+    return np.array(given) if isinstance(given, tuple) else np.full(size, given / size)
+
+
+def components(priors: WeightPriors, contexts: int, ancestries: int) -> Components:
+    """The mixture of covariances of an effect, pattern-major."""
+    shape = sharing(priors, contexts, ancestries)
+    weight = np.outer(shape.weight, priors.size_weights)
+    pattern, size = np.nonzero(weight >= NEGLIGIBLE * weight.max())
+    kept = weight[pattern, size]
+    covariances = np.array(priors.sizes)[size][:, None, None] * shape.patterns()[pattern]
+    return Components(covariances, kept / kept.sum(), pattern, size)
 
 
 def distance_bin(distance: Floats) -> NDArray[np.intp]:
@@ -118,15 +199,25 @@ def distance_bin(distance: Floats) -> NDArray[np.intp]:
 
 
 def weight_candidates(
-    distance: Floats, usable: NDArray[np.bool_], contexts: int, ancestries: int, priors: WeightPriors
+    distance: Floats,
+    usable: NDArray[np.bool_],
+    contexts: int,
+    ancestries: int,
+    priors: WeightPriors,
+    enrichment: Floats | None = None,
 ) -> Candidates:
-    """Unit candidates with the prior of `priors`; variants usable in no study get none of it."""
-    covariances, component = components(priors, contexts, ancestries)
+    """Unit candidates with the prior of `priors`; variants usable in no study get none of it.
+
+    `enrichment` (p,) adds to the log odds of a variant: its annotations times their coefficients.
+    """
+    mixture = components(priors, contexts, ancestries)
     density = np.where(usable, np.array(priors.density)[distance_bin(distance)], 0.0)
+    if enrichment is not None:
+        density = density * np.exp(enrichment - enrichment.max(initial=0.0))
     with np.errstate(divide="ignore"):
         variant = np.log(density) - np.log(max(density.sum(), 1e-300)) + np.log(priors.rate)
-        log_prior = variant[:, None] + np.log(component)[None, :]
-    return Candidates(len(distance), (), log_prior, np.ones_like(log_prior), covariances)
+        log_prior = variant[:, None] + np.log(mixture.weight)[None, :]
+    return Candidates(len(distance), (), log_prior, np.ones_like(log_prior), mixture.covariances)
 
 
 def fit_expression(
@@ -142,8 +233,9 @@ def fit_expression(
     present = presence(expression.z, expression.ld) & (expression.n > 0)[:, None]
     z = np.where(present, expression.z, np.nan)
     candidates = weight_candidates(
-        expression.distance, np.logical_or.reduce(present), expression.contexts, expression.ancestries, priors
-    )
+        expression.distance, np.logical_or.reduce(present), expression.contexts, expression.ancestries,
+        priors, expression.enrichment,
+    )  # fmt: skip
     noise = _definite(expression.correlation)
     start = None
     for _ in range(rounds):
@@ -179,64 +271,105 @@ def _definite(noise: Floats) -> Floats:
     return (vector * np.maximum(value, SMALLEST_EIGENVALUE)) @ vector.T
 
 
-def sums(posterior: WeightPosterior, distance: Floats, contexts: int, priors: WeightPriors) -> WeightSums:
-    """What this gene contributes to learning `priors`; with one context, nothing about sharing."""
-    alpha = posterior.fit.alpha
-    by_component = alpha.sum(axis=(0, 1)).reshape(-1, len(priors.sizes))
-    bins = distance_bin(distance)
+def sums(posterior: WeightPosterior, expression: Expression, priors: WeightPriors) -> WeightSums:
+    """What this gene contributes to learning `priors`."""
+    alpha, contexts, ancestries = posterior.fit.alpha, expression.contexts, expression.ancestries
+    mixture = components(priors, contexts, ancestries)
+    mass, second, reach = _second_moments(posterior)
+    scale = np.array(priors.sizes)[mixture.size][:, None, None]
+    bins = distance_bin(expression.distance)
     usable = posterior.present.any(axis=0)
-    count = np.bincount(bins[usable], minlength=len(priors.density)).astype(np.float64)
-    weight = alpha.sum(axis=(0, 2))
-    mass = np.bincount(bins, weight, minlength=len(priors.density)).astype(np.float64)
+    enrichment = np.zeros(len(bins)) if expression.enrichment is None else expression.enrichment
+    odds = np.exp(enrichment - enrichment.max(initial=0.0))
+    count = np.bincount(bins[usable], odds[usable], minlength=len(priors.density)).astype(np.float64)
+    by_bin = np.bincount(bins, alpha.sum(axis=(0, 2)), minlength=len(priors.density)).astype(np.float64)
     expected = float((count * priors.density).sum())
     return WeightSums(
-        1.0, float(alpha.sum()), by_component.sum(axis=0),
-        float(by_component[0].sum()) if contexts > 1 else 0.0,
-        float(by_component[1:].sum()) if contexts > 1 else 0.0,
-        mass, mass.sum() * count / max(expected, 1e-300),
+        1.0, float(mass.sum()), np.bincount(mixture.size, mass, len(priors.sizes)).astype(np.float64),
+        sharing_sums(mass, second / scale, reach, mixture.pattern, contexts, ancestries),
+        by_bin, by_bin.sum() * count / max(expected, 1e-300),
     )  # fmt: skip
 
 
-def learn(total: WeightSums, start: WeightPriors, strength: float = 20.0) -> WeightPriors:
-    """Priors given the sums over genes: one M-step, with `strength` genes' worth of the defaults added.
+def _second_moments(posterior: WeightPosterior) -> tuple[Floats, Floats, Floats]:
+    """Of every component: mass (M,), sum of E[gamma gamma'] (M, S, S), and sum of r r' (M, S, S), where r is
+    the share of an effect's prior variance that each study alone would reveal."""
+    fit, variances = posterior.fit, posterior.candidates.covariances
+    information, group = _information(posterior)
+    covariance = _covariances(variances, information)
+    by_group = np.zeros((len(information), len(variances)))
+    np.add.at(by_group, group, fit.alpha.sum(axis=0))  # (Q, M)
+    second = np.einsum("qm,qmst->mst", by_group, covariance)
+    for m in range(len(variances)):
+        effect, k = np.nonzero(fit.alpha[:, :, m] > WORTH)
+        mean = fit.mean[effect, k, m]
+        second[m] += (fit.alpha[effect, k, m][:, None] * mean).T @ mean
+    seen = np.einsum("qss->qs", information)[:, None] * np.einsum("mss->ms", variances)[None]
+    share = seen / (1 + seen)
+    return by_group.sum(axis=0), second, np.einsum("qm,qms,qmt->mst", by_group, share, share)
+
+
+def learn(total: WeightSums, start: WeightPriors, contexts: int, ancestries: int) -> WeightPriors:
+    """Priors given the sums over genes under `start`: one M-step, with STRENGTH genes' worth of the defaults.
 
     The density is normalised to the bin of 200-500 kb, as the default is.
     """
     default = WeightPriors()
-    size = (total.size + strength * np.array(default.size_weights)) / (total.found + strength)
-    shared = (total.shared + strength * default.shared) / (total.shared + total.specific + strength)
-    density = (total.mass + strength / 10 * np.array(default.density)) / (total.exposure + strength / 10)
-    return WeightPriors(
-        rate=float((total.found + strength * default.rate) / (total.genes + strength)),
-        sizes=start.sizes,
-        shared=float(shared),
+    size = (total.size + STRENGTH * np.array(default.size_weights)) / (total.found + STRENGTH)
+    density = (total.mass + STRENGTH / 10 * np.array(default.density)) / (total.exposure + STRENGTH / 10)
+    learned = learn_sharing(
+        total.sharing, sharing(start, contexts, ancestries), sharing(default, contexts, ancestries)
+    )
+    weight = tuple(float(x) for x in learned.weight)
+    return replace(
+        start,
+        rate=float((total.found + STRENGTH * default.rate) / (total.genes + STRENGTH)),
         size_weights=tuple(float(x) for x in size),
+        shared=weight[SHARED],
+        unstructured=weight[UNSTRUCTURED],
+        context_specific=weight[FIRST_CONTEXT : FIRST_CONTEXT + contexts],
+        ancestry_specific=weight[FIRST_CONTEXT + contexts :],
+        context_correlation=_plain(learned.contexts),
+        ancestry_correlation=_plain(learned.ancestries),
+        unstructured_covariance=_plain(learned.unstructured),
         density=tuple(float(x) for x in density / density[-2]),
-        ancestry_correlation=start.ancestry_correlation,
-        context_correlation=start.context_correlation,
     )
 
 
+def _plain(matrix: Floats) -> Matrix:
+    return tuple(tuple(float(x) for x in row) for row in matrix)
+
+
 def total_sums(parts: Sequence[WeightSums]) -> WeightSums:
-    """Their sum."""
-    return sum(parts, start=WeightSums())
+    """Their sum, of at least one."""
+    return sum(parts[1:], start=parts[0])
 
 
 def moments(posterior: WeightPosterior) -> tuple[Floats, Floats]:
     """Posterior mean and standard deviation of the weights, each (S, p)."""
-    fit, candidates = posterior.fit, posterior.candidates
-    variance = np.array([_spreads(posterior, m) for m in range(candidates.log_prior.shape[1])])  # (M, K, S)
+    fit = posterior.fit
+    information, group = _information(posterior)
+    variance = np.einsum("qmss->qms", _covariances(posterior.candidates.covariances, information))[group]
     mean = np.einsum("lkm,lkms->lsk", fit.alpha, fit.mean)
     second = np.einsum("lkm,lkms->lsk", fit.alpha, fit.mean**2) + np.einsum(
-        "lkm,mks->lsk", fit.alpha, variance
+        "lkm,kms->lsk", fit.alpha, variance
     )
     return mean.sum(axis=0), np.sqrt(np.maximum(second - mean**2, 0.0).sum(axis=0))
 
 
-def _spreads(posterior: WeightPosterior, m: int) -> Floats:
-    """(K, S) posterior variance of an effect given the variant and component m; candidates with the same
-    studies share it."""
-    fit, candidates = posterior.fit, posterior.candidates
-    pattern, first, back = np.unique(posterior.present, axis=1, return_index=True, return_inverse=True)
-    rows = [np.diag(component_posterior(fit, candidates, 0, int(k), m)[1]) for k in first]
-    return np.array(rows).reshape(pattern.shape[1], -1)[back.ravel()]
+def _information(posterior: WeightPosterior) -> tuple[Floats, NDArray[np.intp]]:
+    """Information (Q, S, S) of groups of variants, and the group of each (p,): variants of the same studies
+    share it, since their LD is exact."""
+    fit = posterior.fit
+    if fit.group is not None:
+        return fit.information, fit.group
+    _, first, group = np.unique(posterior.present, axis=1, return_index=True, return_inverse=True)
+    return np.array([np.diag(fit.information[0, k]) for k in first]), group.ravel()
+
+
+def _covariances(variances: Floats, information: Floats) -> Floats:
+    """(Q, M, S, S) posterior covariance of an effect, from its prior ones and the groups' information."""
+    root = np.array([covariance_root(one) for one in variances])
+    turned = np.swapaxes(root, 1, 2)
+    middle = np.eye(root.shape[1]) + turned[None] @ information[:, None] @ root[None]
+    return np.asarray(root[None] @ np.linalg.solve(middle, np.broadcast_to(turned, middle.shape)))

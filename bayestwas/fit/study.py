@@ -22,14 +22,15 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.results import blank_of_locus
-from bayestwas.engine import gene_trait, weights
+from bayestwas.engine import gene_trait
 from bayestwas.engine.gene_trait import GeneTraitPriors, TraitSums
-from bayestwas.engine.weights import WeightPriors, WeightSums
+from bayestwas.engine.weights import WeightPriors
 from bayestwas.errors import BayestwasError
 from bayestwas.fit.describe import describe
 from bayestwas.fit.gene_trait import fit_block, sufficient, switched
 from bayestwas.fit.prepared import Prepared, prepare
 from bayestwas.fit.settings import Settings
+from bayestwas.fit.weight_priors import StudySums, learned_priors, total_sums
 from bayestwas.fit.weights import fit_weights, weight_sums
 
 Source = Callable[[], xr.DataTree]
@@ -109,8 +110,8 @@ def fit_study(
     for number in range(settings.weight_rounds if learn else 0):
         learn_weights = partial(_weight_sums, priors=weight_priors, settings=settings)
         label = f"Learning expression priors, round {number + 1}"
-        total = weights.total_sums(_kept(watch(label, mapper.map(learn_weights, sources), len(sources))))
-        weight_priors = weights.learn(total, weight_priors)
+        total = total_sums(_kept(watch(label, mapper.map(learn_weights, sources), len(sources))))
+        weight_priors = learned_priors(total, weight_priors)
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
         folder = Path(scratch)
         draw = partial(_prepare, folder=folder, priors=weight_priors, settings=settings, seed=seed)
@@ -143,12 +144,12 @@ def _silent(label: str, results: Iterable[Any], total: int) -> Iterable[Any]:
     return results
 
 
-def _weight_sums(source: Source, priors: WeightPriors, settings: Settings) -> WeightSums:
+def _weight_sums(source: Source, priors: WeightPriors, settings: Settings) -> StudySums:
     """One block's share of learning; a block that fails says nothing here and is reported by `_finish`."""
     try:
         return weight_sums(source(), priors, settings)
     except Exception:
-        return WeightSums()
+        return StudySums()
 
 
 def _prepare(

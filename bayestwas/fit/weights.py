@@ -16,10 +16,11 @@ from bayestwas.data.studies import DEFAULT_CIS_WINDOW
 from bayestwas.engine import weights as engine
 from bayestwas.engine.ld import FactorLD
 from bayestwas.engine.single_effects import from_score
-from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors, WeightSums
+from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors
 from bayestwas.errors import SettingsError, nearest
 from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
 from bayestwas.fit.settings import Settings
+from bayestwas.fit.weight_priors import StudySums, local, stored_priors
 
 Floats = NDArray[np.float64]
 STUDY = "study"  # context x ancestry, context-major
@@ -58,8 +59,9 @@ def fit_weights(
         from bayestwas.fit.weights_pymc import sample_weights
 
         return sample_weights(locus, settings=settings, **sampled)
-    settings, priors = settings or Settings(), priors or WeightPriors()
+    settings = settings or Settings()
     contexts, ancestries = contexts_and_ancestries(locus)
+    priors = local(priors or WeightPriors(), contexts, ancestries)
     panels = read_panels(locus, settings.min_allele_count)
     genes = fittable_genes(locus, panels)
     p, s = locus.sizes[names.VARIANT], len(contexts) * len(ancestries)
@@ -155,23 +157,19 @@ def gene_posterior(
     return index, WeightPosterior(fit, candidates, noise, present)
 
 
-def stored_priors(weights: xr.DataTree) -> WeightPriors:
-    """The priors a weights tree was fitted under."""
-    stored: dict[str, Any] = json.loads(weights.attrs["priors"])
-    stored |= {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
-    return WeightPriors(**stored)
-
-
-def weight_sums(locus: xr.DataTree, priors: WeightPriors, settings: Settings) -> WeightSums:
+def weight_sums(locus: xr.DataTree, priors: WeightPriors, settings: Settings) -> StudySums:
     """What the genes of one locus say about the priors of the weights."""
     contexts, ancestries = contexts_and_ancestries(locus)
+    priors = local(priors, contexts, ancestries)
     panels = read_panels(locus, settings.min_allele_count)
     parts = []
     for gene in fittable_genes(locus, panels):
         _, expression = gene_expression(locus, gene, panels, contexts, ancestries)
         fitted = engine.fit_expression(expression, priors, effects=settings.expression_effects, rounds=1)
-        parts.append(engine.sums(fitted, expression.distance, len(contexts), priors))
-    return engine.total_sums(parts)
+        parts.append(engine.sums(fitted, expression, priors))
+    if not parts:
+        return StudySums()
+    return StudySums({(tuple(contexts), tuple(ancestries)): engine.total_sums(parts)})
 
 
 def fittable_genes(locus: xr.DataTree, panels: dict[tuple[str, str], Panel]) -> list[str]:

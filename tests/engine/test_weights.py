@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 
 from bayestwas.engine.ld import FactorLD, MatrixLD
 from bayestwas.engine.likelihood import correlation
+from bayestwas.engine.sharing import Sharing, SharingSums
 from bayestwas.engine.single_effects import component_posterior, fit_single_effects, from_score
 from bayestwas.engine.weights import (
     DISTANCE_DENSITY,
@@ -22,6 +23,7 @@ from bayestwas.engine.weights import (
     fit_expression,
     learn,
     moments,
+    sharing,
     sums,
     total_sums,
     weight_candidates,
@@ -30,6 +32,7 @@ from bayestwas.engine.weights import (
 P = 10
 R = 0.6 ** np.abs(np.subtract.outer(np.arange(P), np.arange(P))).astype(float)
 DISTANCE = np.linspace(-450e3, 450e3, P)
+ALL_SHARED = WeightPriors(shared=1.0, unstructured=0.0, context_specific=0.0, ancestry_specific=0.0)
 
 
 def panel(rng: np.random.Generator, n: int, p: int = P) -> np.ndarray:
@@ -83,7 +86,8 @@ def test_shared_donors_against_individual_level_data() -> None:
     fit = fit_single_effects(
         z, np.array([n, n], float), [FactorLD(x)] * 2, candidates, effects=1, noise=v, ld_noise=False
     )
-    covariances, weights = components(priors, 2, 1)
+    mixture = components(priors, 2, 1)
+    covariances, weights = mixture.covariances, mixture.weight
     base = np.kron(v, np.eye(n))
     flat = y.T.ravel()
     null = multivariate_normal(np.zeros(2 * n), base).logpdf(flat)
@@ -148,7 +152,7 @@ def test_the_same_data_as_two_contexts() -> None:
             copies,
             1,
         )
-        fitted = fit_expression(one, WeightPriors(shared=1.0, context_correlation=1.0))
+        fitted = fit_expression(one, replace(ALL_SHARED, context_correlation=1.0))
         assert np.linalg.eigvalsh(fitted.noise).min() > 0
         pips.append(fitted.fit.pip)
     np.testing.assert_allclose(pips[1], pips[0], atol=0.1)  # the floor of the noise counts the copy as 5% new
@@ -164,7 +168,7 @@ def test_a_study_without_people_borrows() -> None:
     """
     rho = 0.7
     one = expression(np.random.default_rng(4), 1, 2, (150.0, 0.0))
-    fitted = fit_expression(one, WeightPriors(ancestry_correlation=rho))
+    fitted = fit_expression(one, replace(ALL_SHARED, ancestry_correlation=rho))
     mean, sd = moments(fitted)
     assert np.abs(mean[0]).max() > 0.2
     np.testing.assert_allclose(mean[1], rho * mean[0], atol=1e-12)
@@ -180,7 +184,7 @@ def test_a_variant_absent_from_one_study_borrows() -> None:
     one = expression(np.random.default_rng(5), 1, 2, (150.0, 100.0))
     holes = one.z.copy()
     holes[1, 3] = np.nan
-    fitted = fit_expression(replace(one, z=holes), WeightPriors(ancestry_correlation=rho), effects=1)
+    fitted = fit_expression(replace(one, z=holes), replace(ALL_SHARED, ancestry_correlation=rho), effects=1)
     assert not fitted.present[1, 3]
     mean = fitted.fit.mean[0, 3]  # (M, S)
     np.testing.assert_allclose(mean[:, 1], rho * mean[:, 0], rtol=1e-9)
@@ -301,22 +305,41 @@ def test_an_eqtl_is_found_and_nothing_is_left_alone() -> None:
 
 @pytest.mark.parametrize(("contexts", "ancestries"), [(1, 1), (1, 3), (2, 2), (4, 1)])
 def test_components(contexts: int, ancestries: int) -> None:
-    priors = WeightPriors(sizes=(0.01, 0.1), size_weights=(0.3, 0.7), shared=0.6)
-    covariances, weights = components(priors, contexts, ancestries)
+    """Patterns x sizes; those of one context or ancestry only where there are several."""
+    given = {"shared": 0.5, "unstructured": 0.1, "context_specific": 0.3, "ancestry_specific": 0.1}
+    priors = WeightPriors(sizes=(0.01, 0.1), size_weights=(0.3, 0.7), **given)
+    mixture = components(priors, contexts, ancestries)
     studies = contexts * ancestries
-    patterns = 1 + (contexts if contexts > 1 else 0)
-    assert covariances.shape == (2 * patterns, studies, studies)
-    np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-12)
-    np.testing.assert_allclose(weights[0], (0.6 if contexts > 1 else 1.0) * 0.3, rtol=1e-12)
-    assert all(np.linalg.eigvalsh(one).min() > -1e-12 for one in covariances)
-    shared = covariances[1] / 0.1
-    for s in range(studies):
-        for t in range(studies):
-            rho = 0.8 ** (s // ancestries != t // ancestries) * 0.9 ** (s % ancestries != t % ancestries)
-            np.testing.assert_allclose(shared[s, t], rho, rtol=1e-12)
-    if contexts > 1:  # the second context only, at the smaller size
-        only = covariances[2 * 2] / 0.01
-        assert set(np.flatnonzero(np.diag(only)) // ancestries) == {1}
+    several = {"context_specific": contexts > 1, "ancestry_specific": ancestries > 1}
+    several |= {"shared": True, "unstructured": studies > 1}
+    number = {"shared": 1, "unstructured": 1, "context_specific": contexts, "ancestry_specific": ancestries}
+    assert len(mixture.weight) == 2 * sum(number[name] for name, there in several.items() if there)
+    total = sum(given[name] for name, there in several.items() if there)
+    np.testing.assert_allclose(mixture.weight.sum(), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(mixture.weight[0], 0.5 / total * 0.3, rtol=1e-12)
+    assert all(np.linalg.eigvalsh(one).min() > -1e-12 for one in mixture.covariances)
+    shared = mixture.covariances[1] / 0.1
+    for s, t in np.ndindex(studies, studies):
+        rho = 0.8 ** (s // ancestries != t // ancestries) * 0.9 ** (s % ancestries != t % ancestries)
+        np.testing.assert_allclose(shared[s, t], rho, rtol=1e-12)
+    where = np.arange(studies)
+    for m, only in enumerate(mixture.covariances):
+        acts = set(where[np.diag(only) > 0])
+        pattern = mixture.pattern[m]
+        if pattern >= 2 + contexts:
+            assert acts == set(where[where % ancestries == pattern - 2 - contexts])
+        elif pattern >= 2:
+            assert acts == set(where[where // ancestries == pattern - 2])
+        else:
+            assert acts == set(where)
+
+
+def test_negligible_components_are_left_out() -> None:
+    """A context in which nothing is specific costs nothing; what is left adds up to one."""
+    priors = WeightPriors(context_specific=(0.15, 1e-6))
+    mixture = components(priors, 2, 1)
+    assert set(mixture.pattern) == {0, 1, 2}
+    np.testing.assert_allclose(mixture.weight.sum(), 1.0, rtol=1e-12)
 
 
 def test_distance_bins() -> None:
@@ -348,17 +371,51 @@ def test_no_usable_variant_is_an_empty_posterior() -> None:
     np.testing.assert_array_equal(moments(fitted), 0.0)
 
 
-def test_sums_of_a_gene() -> None:
+def test_annotations_multiply_the_odds_and_keep_the_rate() -> None:
+    distance, usable = np.full(4, 3e5), np.ones(4, bool)
+    enrichment = np.array([0.0, np.log(7.0), 0.0, np.log(0.5)])
+    candidates = weight_candidates(distance, usable, 1, 1, WeightPriors(rate=1.2), enrichment)
+    odds = np.exp(candidates.log_prior).sum(axis=1)
+    np.testing.assert_allclose(odds / odds[0], [1.0, 7.0, 1.0, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(odds.sum(), 1.2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_sums_of_a_gene(grouped: bool) -> None:
+    """Counts by loops over alpha, and second moments by enumerating effects, variants and components."""
     priors = WeightPriors()
-    one = expression(np.random.default_rng(14), 2, 1, (150.0, 80.0))
-    fitted = fit_expression(one, priors)
-    total = sums(fitted, DISTANCE, 2, priors)
+    one = expression(np.random.default_rng(14), 2, 2, (150.0, 80.0, 60.0, 0.0))
+    holes = one.z.copy()
+    holes[1, :3] = np.nan
+    r = np.eye(4)
+    if grouped:
+        r[0, 2] = r[2, 0] = 0.4
+    one = replace(one, z=holes, correlation=r, share=(r != 0).astype(float))
+    fitted = fit_expression(one, priors, effects=3)
+    assert (fitted.fit.group is not None) == grouped
+    total, mixture = sums(fitted, one, priors), components(priors, 2, 2)
     alpha = fitted.fit.alpha
     assert total.genes == 1.0
     np.testing.assert_allclose(total.found, alpha.sum())
-    np.testing.assert_allclose(total.shared + total.specific, total.found)
-    np.testing.assert_allclose(total.shared, alpha[:, :, :3].sum())  # the shared pattern comes first
-    np.testing.assert_allclose(total.size, [alpha[:, :, m::3].sum() for m in range(3)])
+    np.testing.assert_allclose(total.sharing.count.sum(), total.found)
+    for pattern, count in enumerate(total.sharing.count):
+        np.testing.assert_allclose(count, alpha[:, :, mixture.pattern == pattern].sum())
+    for size, count in enumerate(total.size):
+        np.testing.assert_allclose(count, alpha[:, :, mixture.size == size].sum())
+    second = np.zeros((6, 4, 4))
+    for effect, k, m in np.ndindex(alpha.shape):
+        mu, spread = component_posterior(fitted.fit, fitted.candidates, effect, k, m)
+        moment = (np.outer(mu, mu) + spread) / priors.sizes[mixture.size[m]]
+        second[mixture.pattern[m]] += alpha[effect, k, m] * moment
+    close = {"rtol": 1e-4, "atol": 1e-4}  # means of effects below 1e-6 are left out
+    np.testing.assert_allclose(total.sharing.shared, second[0], **close)
+    np.testing.assert_allclose(total.sharing.unstructured, second[1], **close)
+    np.testing.assert_allclose(total.sharing.in_context, second[2][:2, :2] + second[3][2:, 2:], **close)
+    np.testing.assert_allclose(
+        total.sharing.in_ancestry, second[4][::2, ::2] + second[5][1::2, 1::2], **close
+    )
+    assert not total.sharing.reach[3].any()  # nobody was measured there
+    assert total.sharing.reach[0, 0] <= total.sharing.count[0]
     for b in range(len(DISTANCE_EDGES)):
         here = distance_bin(DISTANCE) == b
         np.testing.assert_allclose(total.mass[b], alpha[:, here].sum())
@@ -367,43 +424,57 @@ def test_sums_of_a_gene() -> None:
         np.testing.assert_allclose(total.exposure[b], alpha.sum() * here.sum() / expected)
 
 
-def test_one_context_says_nothing_about_sharing() -> None:
+def test_one_context_says_nothing_about_contexts() -> None:
     priors = WeightPriors()
     one = expression(np.random.default_rng(15), 1, 2, (150.0, 80.0))
-    total = sums(fit_expression(one, priors), DISTANCE, 1, priors)
-    assert total.found > 0.5  # there is an eQTL, which could have been counted as shared
-    assert total.shared == total.specific == 0.0
-    assert learn(total, priors).shared == priors.shared
+    total = sums(fit_expression(one, priors), one, priors)
+    assert total.found > 0.5  # there is an eQTL
+    learned = learn(total, priors, 1, 2)
+    assert learned.context_specific == (0.0,)
+    assert learned.context_correlation == ((1.0,),)
 
 
 def test_sums_add_up_whatever_the_order() -> None:
-    rng = np.random.default_rng(16)
-    parts = [
-        WeightSums(1.0, *rng.random(1), rng.random(3), *rng.random(2), rng.random(7), rng.random(7))
-        for _ in range(5)
-    ]
+    one = expression(np.random.default_rng(16), 2, 1, (150.0, 80.0))
+    priors = [WeightPriors(rate=rate) for rate in (0.1, 0.5, 1.0, 2.0, 4.0)]
+    parts = [sums(fit_expression(one, prior), one, prior) for prior in priors]
     forward, backward = total_sums(parts), total_sums(parts[::-1])
-    for name in WeightSums.__dataclass_fields__:
-        np.testing.assert_allclose(getattr(forward, name), getattr(backward, name), rtol=1e-12)
-        np.testing.assert_allclose(
-            getattr(forward, name), np.sum([getattr(part, name) for part in parts], axis=0), rtol=1e-12
-        )
+    for name in ("genes", "found", "size", "mass", "exposure"):
+        expected = np.sum([getattr(part, name) for part in parts], axis=0)
+        np.testing.assert_allclose(getattr(forward, name), expected, rtol=1e-12)
+        np.testing.assert_allclose(getattr(backward, name), expected, rtol=1e-12)
+    for name in SharingSums.__dataclass_fields__:
+        expected = np.sum([getattr(part.sharing, name) for part in parts], axis=0)
+        np.testing.assert_allclose(getattr(forward.sharing, name), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_learning_from_nothing_and_from_much() -> None:
-    assert learn(WeightSums(), WeightPriors()) == WeightPriors()
+    """The defaults come back as matrices; many effects outweigh the pseudo-counts, to a hundredth."""
+    nothing = learn(WeightSums.nothing(2, 2), WeightPriors(), 2, 2)
+    assert nothing.rate == WeightPriors().rate
+    np.testing.assert_allclose(nothing.size_weights, WeightPriors().size_weights)
+    np.testing.assert_allclose(nothing.density, WeightPriors().density)
+    before, after = sharing(WeightPriors(), 2, 2), sharing(nothing, 2, 2)
+    for name in ("contexts", "ancestries", "unstructured", "weight"):
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-12)
     counts = np.array([10, 20, 30, 40, 50, 60, 70.0])
     density = np.array([20, 10, 4, 2, 1.5, 1, 0.2])
-    much = WeightSums(
-        1e5, 5e4, 5e4 * np.array([0.7, 0.2, 0.1]), 1.5e4, 3.5e4, 1e3 * density * counts, 1e3 * counts
-    )
-    learned = learn(much, WeightPriors(ancestry_correlation=0.5))
+    weight = np.array([0.3, 0.1, 0.2, 0.1, 0.1, 0.2])
+    truth = Sharing(correlation(0.3, 2), correlation(0.6, 2), correlation(-0.2, 4), weight)
+    count = 5e4 * weight
+    many = SharingSums(
+        count, count[0] * truth.patterns()[0], count[1] * truth.unstructured,
+        count[2:4].sum() * truth.ancestries, count[4:].sum() * truth.contexts, np.full((4, 4), count[0]),
+    )  # fmt: skip
+    much = WeightSums(1e5, 5e4, 5e4 * np.array([0.7, 0.2, 0.1]), many, 1e3 * density * counts, 1e3 * counts)
+    learned = learn(much, WeightPriors(annotations=(("coding", 1.0),)), 2, 2)
     np.testing.assert_allclose(learned.rate, 0.5, rtol=0.01)
-    np.testing.assert_allclose(learned.shared, 0.3, rtol=0.01)
     np.testing.assert_allclose(learned.size_weights, [0.7, 0.2, 0.1], rtol=0.01)
     np.testing.assert_allclose(learned.density, density, rtol=0.01)
-    np.testing.assert_allclose(sum(learned.size_weights), 1.0, rtol=1e-12)
-    assert learned.ancestry_correlation == 0.5  # not learned: kept
+    shape = sharing(learned, 2, 2)
+    for name in ("contexts", "ancestries", "unstructured", "weight"):
+        np.testing.assert_allclose(getattr(shape, name), getattr(truth, name), atol=0.01)
+    assert learned.annotations == (("coding", 1.0),)  # not learned here: kept
 
 
 def test_learning_moves_towards_the_truth() -> None:
@@ -418,8 +489,7 @@ def test_learning_moves_towards_the_truth() -> None:
     rates = [priors.rate]
     for _ in range(3):
         priors = learn(
-            total_sums([sums(fit_expression(g, priors, rounds=1), DISTANCE, 1, priors) for g in genes]),
-            priors,
+            total_sums([sums(fit_expression(g, priors, rounds=1), g, priors) for g in genes]), priors, 1, 1
         )
         rates.append(priors.rate)
     assert rates[3] < rates[1] < rates[0]
