@@ -9,26 +9,32 @@ U_k one of the patterns
     ancestry a      T (x) e_a e_a'
 
 in this order, chosen with weights that sum to one (a mixture of covariances, as in mash: Urbut et al. 2019,
-doi:10.1038/s41588-018-0268-8). Everything is learned by EM: the E-step's counts and second moments
-E[gamma gamma'] / sigma^2 of every pattern add up over genes; the M-step for T and A alternates between the
-two (Dutilleul 1999, doi:10.1080/00949659908811970).
+doi:10.1038/s41588-018-0268-8). What genes say of it are the Gaussian likelihoods of their clear effects,
+exp(u'gamma - gamma'J gamma / 2), from which EM finds the patterns: with one EM step for each pass over the
+genes T would still be half-way after six. The M-step for T and A alternates between the two (Dutilleul 1999,
+doi:10.1080/00949659908811970).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
-from bayestwas.engine.likelihood import Floats, correlation
+from bayestwas.engine.likelihood import Floats, correlation, covariance_root
 
 SHARED, UNSTRUCTURED, FIRST_CONTEXT = 0, 1, 2
 # Effects' worth of the documented defaults in what is learned.
 STRENGTH = 20.0
 # A learned correlation matrix has no smaller eigenvalue: an eQTL is never quite the same in two places.
 SMALLEST_EIGENVALUE = 0.01
-FLIPS = 5
+FLIPS = 3
+TINY = 1e-6  # of a pattern that no effect follows
+TOLERANCE, MOST_STEPS = 2e-3, 100
+MOST_EFFECTS = 2000
 
 
 @dataclass(frozen=True)
@@ -58,36 +64,50 @@ class Sharing:
 
 
 @dataclass(frozen=True)
-class SharingSums:
-    """What effects say about how they are shared; adds up over genes of the same contexts and ancestries.
+class Effects:
+    """Likelihoods of E effects over S studies; adds up over genes, the ones beyond `most_effects` left out.
 
     Attributes
     ----------
-    count : (2 + C + A,) expected number of effects of each pattern.
-    shared, unstructured : (S, S) sums of E[gamma gamma'] / sigma^2 over the effects of these patterns.
-    in_context : (A, A) the same over the effects in one context, in that context; in_ancestry : (C, C)
-        likewise.
-    reach : (S, S) sum over shared effects of r_s r_t, with r_s the share of the variance of an effect that
-        the people of study s alone would reveal: how many effects inform an entry.
+    weight : (E,) probability that the effect is there, on this variant. score : (E, S) u.
+    information : (E, S, S) J, zero for studies without data.
     """
 
-    count: Floats
-    shared: Floats
-    unstructured: Floats
-    in_context: Floats
-    in_ancestry: Floats
-    reach: Floats
+    weight: Floats
+    score: Floats
+    information: Floats
 
     @classmethod
-    def nothing(cls, contexts: int, ancestries: int) -> SharingSums:
-        square = (contexts * ancestries,) * 2
-        return cls(
-            np.zeros(2 + contexts + ancestries), np.zeros(square), np.zeros(square),
-            np.zeros((ancestries,) * 2), np.zeros((contexts,) * 2), np.zeros(square),
-        )  # fmt: skip
+    def nothing(cls, studies: int) -> Effects:
+        return cls(np.zeros(0), np.zeros((0, studies)), np.zeros((0, studies, studies)))
 
-    def __add__(self, other: SharingSums) -> SharingSums:
-        return SharingSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+    def __add__(self, other: Effects) -> Effects:
+        both = Effects(
+            np.concatenate([self.weight, other.weight]),
+            np.concatenate([self.score, other.score]),
+            np.concatenate([self.information, other.information]),
+        )
+        return both.thinned(most_effects(self.score.shape[1]))
+
+    def thinned(self, most: int) -> Effects:
+        """At most so many, chosen by a hash of their numbers: as if at random, whatever their order."""
+        if len(self.weight) <= most:
+            return self
+        kept = np.argsort([crc32(row.tobytes()) for row in self.score], kind="stable")[:most]
+        return Effects(self.weight[kept], self.score[kept], self.information[kept])
+
+    def over(self, places: NDArray[np.intp], studies: int) -> Effects:
+        """The same over more studies, of which these are `places`: the others have no data."""
+        score = np.zeros((len(self.weight), studies))
+        information = np.zeros((len(self.weight), studies, studies))
+        score[:, places] = self.score
+        information[:, places[:, None], places] = self.information
+        return Effects(self.weight, score, information)
+
+
+def most_effects(studies: int) -> int:
+    """Enough for the correlations of that many studies, within 160 MB."""
+    return int(min(MOST_EFFECTS, 2e7 / studies**2))
 
 
 def default_unstructured(contexts: Floats, ancestries: Floats) -> Floats:
@@ -107,101 +127,90 @@ def existing(weight: Floats, contexts: int, ancestries: int) -> Floats:
     return kept / kept.sum()
 
 
-def sharing_sums(
-    mass: Floats, second: Floats, reach: Floats, pattern: NDArray[np.intp], contexts: int, ancestries: int
-) -> SharingSums:
-    """Sums of one gene from its components.
+@dataclass(frozen=True)
+class Moments:
+    """E-step over effects: expected number (P,) of each pattern, sums of E[gamma gamma'] / sigma^2 (P, S, S),
+    and reach (S, S), the sum over shared effects of r_s r_t, with r_s the share of the variance of an effect
+    that study s alone reveals: how many effects inform an entry."""
 
-    Parameters
-    ----------
-    mass, pattern : (M,) expected number of effects of each component and its pattern.
-    second : (M, S, S) sums of E[gamma gamma'] / sigma^2. reach : (M, S, S) sums of r r'.
-    """
-    count = np.bincount(pattern, mass, minlength=2 + contexts + ancestries).astype(np.float64)
-    by_pattern = np.zeros((len(count), *second.shape[1:]))
-    np.add.at(by_pattern, pattern, second)
-    four = by_pattern.reshape(-1, contexts, ancestries, contexts, ancestries)
-    return SharingSums(
-        count,
-        by_pattern[SHARED],
-        by_pattern[UNSTRUCTURED],
-        sum((four[FIRST_CONTEXT + c, c, :, c] for c in range(contexts)), np.zeros((ancestries,) * 2)),
-        sum(
-            (four[FIRST_CONTEXT + contexts + a, :, a, :, a] for a in range(ancestries)),
-            np.zeros((contexts,) * 2),
-        ),
-        reach[pattern == SHARED].sum(axis=0),
-    )
+    count: Floats
+    second: Floats
+    reach: Floats
 
 
-def completed(sums: SharingSums, contexts: list[int], ancestries: list[int], current: Sharing) -> SharingSums:
-    """Sums over some contexts and ancestries of a study (their places) as sums over all of them.
+def moments(effects: Effects, current: Sharing, sizes: Floats, size_weight: Floats) -> Moments:
+    """Of `effects`, given that each follows one of the `current` patterns at one of the sizes."""
+    pattern, size = np.nonzero(np.outer(current.weight, size_weight) > 0)
+    patterns = current.patterns()
+    log_share = np.log(current.weight[pattern] * size_weight[size])
+    log_share = np.tile(log_share, (len(effects.weight), 1))
+    parts = [_given(effects, sizes[k] * patterns[j]) for j, k in zip(pattern, size, strict=True)]
+    log_share += np.array([log_bf for log_bf, _, _ in parts]).T
+    share = np.exp(log_share - logsumexp(log_share, axis=1, keepdims=True)) * effects.weight[:, None]
+    second = np.zeros_like(patterns)
+    own = np.einsum("ess->es", effects.information)
+    reach = np.zeros(patterns.shape[1:])
+    for m, (j, k) in enumerate(zip(pattern, size, strict=True)):
+        _, mean, covariance = parts[m]
+        moment = (share[:, m, None] * mean).T @ mean + np.tensordot(share[:, m], covariance, 1)
+        second[j] += moment / sizes[k]
+        if j == SHARED:
+            seen = own * sizes[k] / (1 + own * sizes[k])
+            reach += (share[:, m, None] * seen).T @ seen
+    return Moments(np.bincount(pattern, share.sum(axis=0), len(patterns)).astype(np.float64), second, reach)
 
-    What was not looked at takes its expectation given what was, under the `current` patterns: the E-step of
-    missing data. With B = U_mo U_oo^-1 an effect's second moment over the others is B W B' + U_mm - B U_om.
-    """
+
+def _given(effects: Effects, prior: Floats) -> tuple[Floats, Floats, Floats]:
+    """log Bayes factor (E,), posterior mean (E, S) and covariance (E, S, S) under Normal(0, prior)."""
+    root = covariance_root(prior)
+    root = root[:, np.abs(root).any(axis=0)]
+    middle = np.eye(root.shape[1]) + root.T @ effects.information @ root
+    covariance = root @ np.linalg.solve(middle, np.broadcast_to(root.T, (len(middle), *root.T.shape)))
+    mean = np.einsum("est,et->es", covariance, effects.score)
+    log_bf = 0.5 * (mean * effects.score).sum(axis=1) - 0.5 * np.linalg.slogdet(middle)[1]
+    return log_bf, mean, covariance
+
+
+def learn_sharing(
+    effects: Effects, start: Sharing, default: Sharing, sizes: Floats, size_weight: Floats
+) -> Sharing:
+    """Patterns from effects: EM from `start`, with STRENGTH effects' worth of `default`, until nothing moves
+    by TOLERANCE, or for MOST_STEPS steps."""
+    current = start
+    for _ in range(MOST_STEPS):
+        updated = maximised(moments(effects, current, sizes, size_weight), current, default)
+        moved = max(
+            float(np.abs(getattr(updated, f.name) - getattr(current, f.name)).max()) for f in fields(current)
+        )
+        current = updated
+        if moved < TOLERANCE:
+            break
+    return current
+
+
+def maximised(found: Moments, current: Sharing, default: Sharing) -> Sharing:
+    """One M-step. A correlation that few effects inform is pooled towards the mean of the others, the mean
+    towards the default: T_cd = (n_cd T*_cd + STRENGTH t) / (n_cd + STRENGTH), n_cd from `reach`, T* of the
+    moments. Unstructured covariances are pooled towards `default_unstructured`."""
     c_total, a_total = len(current.contexts), len(current.ancestries)
-    places = np.array([c * a_total + a for c in contexts for a in ancestries])
-    seen = [
-        SHARED, UNSTRUCTURED, *(FIRST_CONTEXT + c for c in contexts),
-        *(FIRST_CONTEXT + c_total + a for a in ancestries),
-    ]  # fmt: skip
-    visible = current.weight[seen].sum()
-    count = sums.count.sum() / visible * current.weight
-    count[seen] = sums.count
-    in_context = count[FIRST_CONTEXT : FIRST_CONTEXT + c_total].sum()
-    in_ancestry = count[FIRST_CONTEXT + c_total :].sum()
-    here = sums.count[FIRST_CONTEXT : FIRST_CONTEXT + len(contexts)].sum()
-    there = sums.count[FIRST_CONTEXT + len(contexts) :].sum()
-    reach = np.zeros((c_total * a_total,) * 2)
-    reach[np.ix_(places, places)] = sums.reach
-    return SharingSums(
-        count,
-        _filled(sums.shared, sums.count[SHARED], places, current.patterns()[SHARED]),
-        _filled(sums.unstructured, sums.count[UNSTRUCTURED], places, current.unstructured),
-        _filled(sums.in_context, here, np.array(ancestries), current.ancestries)
-        + (in_context - here) * current.ancestries,
-        _filled(sums.in_ancestry, there, np.array(contexts), current.contexts)
-        + (in_ancestry - there) * current.contexts,
-        reach,
-    )
-
-
-def _filled(moment: Floats, count: float, places: NDArray[np.intp], covariance: Floats) -> Floats:
-    """Second moments over all places from those over `places`."""
-    carry = covariance[:, places] @ np.linalg.inv(covariance[np.ix_(places, places)])
-    carry[places] = np.eye(len(places))
-    left = covariance - carry @ covariance[places]
-    left[places], left[:, places] = 0.0, 0.0
-    return np.asarray(carry @ moment @ carry.T + count * left)
-
-
-def learn_sharing(sums: SharingSums, start: Sharing, default: Sharing) -> Sharing:
-    """One M-step from `start`, the current patterns, with STRENGTH effects' worth of `default`.
-
-    A correlation that few effects inform is pooled towards the mean of the others, the mean towards the
-    default: T_cd = (n_cd T*_cd + STRENGTH t) / (n_cd + STRENGTH), n_cd from `reach`, T* of the moments.
-    """
-    c_total, a_total = len(start.contexts), len(start.ancestries)
-    four = sums.shared.reshape(c_total, a_total, c_total, a_total)
-    reach = sums.reach.reshape(four.shape)
+    shape = (c_total, a_total, c_total, a_total)
+    four, reach = found.second[SHARED].reshape(shape), found.reach.reshape(shape)
+    specific = found.second.reshape(-1, *shape)
+    first_ancestry = FIRST_CONTEXT + c_total
+    in_context = sum(specific[FIRST_CONTEXT + c, c, :, c] for c in range(c_total))
+    in_ancestry = sum(specific[first_ancestry + a, :, a, :, a] for a in range(a_total))
+    contexts, ancestries = current.contexts, current.ancestries
     context_reach = np.einsum("cada->acd", reach).max(axis=0)
     ancestry_reach = np.einsum("cacb->cab", reach).max(axis=0)
-    count = sums.count[SHARED]
-    in_context = sums.count[FIRST_CONTEXT : FIRST_CONTEXT + c_total].sum()
-    in_ancestry = sums.count[FIRST_CONTEXT + c_total :].sum()
-    contexts, ancestries = start.contexts, start.ancestries
-    for _ in range(FLIPS if sums.count.sum() > 0 else 0):
-        moment = np.einsum("cadb,ab->cd", four, np.linalg.inv(ancestries)) + sums.in_ancestry
-        contexts = pooled(moment + 1e-6 * (1 + count * a_total + in_ancestry) * start.contexts,
-                          context_reach, default.contexts)  # fmt: skip
-        moment = np.einsum("cadb,cd->ab", four, np.linalg.inv(contexts)) + sums.in_context
-        ancestries = pooled(moment + 1e-6 * (1 + count * c_total + in_context) * start.ancestries,
-                            ancestry_reach, default.ancestries)  # fmt: skip
-    strength = STRENGTH + len(sums.shared)
+    for _ in range(FLIPS):
+        moment = np.einsum("cadb,ab->cd", four, np.linalg.inv(ancestries)) + in_ancestry
+        contexts = pooled(moment + TINY * contexts, context_reach, default.contexts)
+        moment = np.einsum("cadb,cd->ab", four, np.linalg.inv(contexts)) + in_context
+        ancestries = pooled(moment + TINY * ancestries, ancestry_reach, default.ancestries)
+    strength = STRENGTH + c_total * a_total
     loose = default_unstructured(contexts, ancestries)
-    unstructured = (sums.unstructured + strength * loose) / (sums.count[UNSTRUCTURED] + strength)
-    weight = (sums.count + STRENGTH * default.weight) / (sums.count.sum() + STRENGTH)
+    unstructured = found.second[UNSTRUCTURED] + strength * loose
+    weight = (found.count + STRENGTH * default.weight) / (found.count.sum() + STRENGTH)
     return Sharing(
         contexts, ancestries, unstructured * len(loose) / np.trace(unstructured),
         existing(weight, c_total, a_total),

@@ -21,12 +21,11 @@ from bayestwas.engine.sharing import (
     SHARED,
     STRENGTH,
     UNSTRUCTURED,
+    Effects,
     Sharing,
-    SharingSums,
     default_unstructured,
     existing,
     learn_sharing,
-    sharing_sums,
 )
 from bayestwas.engine.single_effects import SingleEffects, fit_single_effects
 
@@ -39,8 +38,8 @@ SMALLEST_RESIDUAL = 0.2
 SMALLEST_EIGENVALUE = 0.05
 # Components of less than this share of the largest prior weight are left out of a fit.
 NEGLIGIBLE = 1e-3
-# Means of less probable effects are left out of second moments, to which they add nothing that is seen.
-WORTH = 1e-6
+# An effect says how it is shared if it is on some variant with a probability above this.
+CLEAR = 0.05
 
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -124,22 +123,22 @@ class WeightSums:
     Attributes
     ----------
     genes, found : number of genes, expected number of eQTLs.
-    size : (len(sizes),) expected number of each size. sharing : of each pattern, with second moments.
+    size : (len(sizes),) expected number of each size. effects : the clear ones.
     mass, exposure : (bins,) expected eQTLs by distance, and what they would be at density one.
     """
 
     genes: float
     found: float
     size: Floats
-    sharing: SharingSums
+    effects: Effects
     mass: Floats
     exposure: Floats
 
     @classmethod
     def nothing(cls, contexts: int, ancestries: int, sizes: int = len(SIZES)) -> WeightSums:
         bins = len(DISTANCE_EDGES)
-        sharing = SharingSums.nothing(contexts, ancestries)
-        return cls(0.0, 0.0, np.zeros(sizes), sharing, np.zeros(bins), np.zeros(bins))
+        effects = Effects.nothing(contexts * ancestries)
+        return cls(0.0, 0.0, np.zeros(sizes), effects, np.zeros(bins), np.zeros(bins))
 
     def __add__(self, other: WeightSums) -> WeightSums:
         return WeightSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -273,10 +272,9 @@ def _definite(noise: Floats) -> Floats:
 
 def sums(posterior: WeightPosterior, expression: Expression, priors: WeightPriors) -> WeightSums:
     """What this gene contributes to learning `priors`."""
-    alpha, contexts, ancestries = posterior.fit.alpha, expression.contexts, expression.ancestries
-    mixture = components(priors, contexts, ancestries)
-    mass, second, reach = _second_moments(posterior)
-    scale = np.array(priors.sizes)[mixture.size][:, None, None]
+    alpha = posterior.fit.alpha
+    mixture = components(priors, expression.contexts, expression.ancestries)
+    by_size = np.bincount(mixture.size, alpha.sum(axis=(0, 1)), len(priors.sizes)).astype(np.float64)
     bins = distance_bin(expression.distance)
     usable = posterior.present.any(axis=0)
     enrichment = np.zeros(len(bins)) if expression.enrichment is None else expression.enrichment
@@ -285,32 +283,24 @@ def sums(posterior: WeightPosterior, expression: Expression, priors: WeightPrior
     by_bin = np.bincount(bins, alpha.sum(axis=(0, 2)), minlength=len(priors.density)).astype(np.float64)
     expected = float((count * priors.density).sum())
     return WeightSums(
-        1.0, float(mass.sum()), np.bincount(mixture.size, mass, len(priors.sizes)).astype(np.float64),
-        sharing_sums(mass, second / scale, reach, mixture.pattern, contexts, ancestries),
+        1.0, float(by_size.sum()), by_size, _clear_effects(posterior),
         by_bin, by_bin.sum() * count / max(expected, 1e-300),
     )  # fmt: skip
 
 
-def _second_moments(posterior: WeightPosterior) -> tuple[Floats, Floats, Floats]:
-    """Of every component: mass (M,), sum of E[gamma gamma'] (M, S, S), and sum of r r' (M, S, S), where r is
-    the share of an effect's prior variance that each study alone would reveal."""
-    fit, variances = posterior.fit, posterior.candidates.covariances
+def _clear_effects(posterior: WeightPosterior) -> Effects:
+    """The effects that are on some variant with a probability above CLEAR; the rest say next to nothing of
+    how effects are shared."""
+    fit = posterior.fit
     information, group = _information(posterior)
-    covariance = _covariances(variances, information)
-    by_group = np.zeros((len(information), len(variances)))
-    np.add.at(by_group, group, fit.alpha.sum(axis=0))  # (Q, M)
-    second = np.einsum("qm,qmst->mst", by_group, covariance)
-    for m in range(len(variances)):
-        effect, k = np.nonzero(fit.alpha[:, :, m] > WORTH)
-        mean = fit.mean[effect, k, m]
-        second[m] += (fit.alpha[effect, k, m][:, None] * mean).T @ mean
-    seen = np.einsum("qss->qs", information)[:, None] * np.einsum("mss->ms", variances)[None]
-    share = seen / (1 + seen)
-    return by_group.sum(axis=0), second, np.einsum("qm,qms,qmt->mst", by_group, share, share)
+    weight = fit.alpha.sum(axis=2)
+    effect, k = np.nonzero(weight > CLEAR)
+    return Effects(weight[effect, k], fit.score[effect, k], information[group[k]])
 
 
 def learn(total: WeightSums, start: WeightPriors, contexts: int, ancestries: int) -> WeightPriors:
-    """Priors given the sums over genes under `start`: one M-step, with STRENGTH genes' worth of the defaults.
+    """Priors given the sums over genes under `start`, with STRENGTH genes' worth of the defaults: one M-step
+    for rate, sizes and density, EM to the end for the patterns of sharing.
 
     The density is normalised to the bin of 200-500 kb, as the default is.
     """
@@ -318,8 +308,9 @@ def learn(total: WeightSums, start: WeightPriors, contexts: int, ancestries: int
     size = (total.size + STRENGTH * np.array(default.size_weights)) / (total.found + STRENGTH)
     density = (total.mass + STRENGTH / 10 * np.array(default.density)) / (total.exposure + STRENGTH / 10)
     learned = learn_sharing(
-        total.sharing, sharing(start, contexts, ancestries), sharing(default, contexts, ancestries)
-    )
+        total.effects, sharing(start, contexts, ancestries), sharing(default, contexts, ancestries),
+        np.array(start.sizes), size,
+    )  # fmt: skip
     weight = tuple(float(x) for x in learned.weight)
     return replace(
         start,

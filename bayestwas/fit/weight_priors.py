@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bayestwas.engine import weights as engine
-from bayestwas.engine.sharing import completed, definite_correlation
+from bayestwas.engine.sharing import definite_correlation
 from bayestwas.engine.weights import Matrix, WeightPriors, WeightSums
 
 Names = tuple[str, ...]
@@ -40,17 +40,17 @@ def total_sums(parts: Iterable[StudySums]) -> StudySums:
 
 
 def learned_priors(sums: StudySums, priors: WeightPriors) -> WeightPriors:
-    """One M-step over the study: the priors over all its contexts and ancestries, sorted by name."""
+    """One step of learning: the priors over all its contexts and ancestries, sorted by name."""
     if not sums.parts:
         return priors
     contexts = tuple(sorted({name for names, _ in sums.parts for name in names}))
     ancestries = tuple(sorted({name for _, names in sums.parts for name in names}))
     whole = local(priors, contexts, ancestries)
-    current = engine.sharing(whole, len(contexts), len(ancestries))
     parts = []
     for (some, among), part in sorted(sums.parts.items()):
-        places = [contexts.index(name) for name in some], [ancestries.index(name) for name in among]
-        parts.append(replace(part, sharing=completed(part.sharing, *places, current)))
+        places = [contexts.index(c) * len(ancestries) + ancestries.index(a) for c in some for a in among]
+        effects = part.effects.over(np.array(places), len(contexts) * len(ancestries))
+        parts.append(replace(part, effects=effects))
     return engine.learn(engine.total_sums(parts), whole, len(contexts), len(ancestries))
 
 
@@ -65,8 +65,8 @@ def local(priors: WeightPriors, contexts: Sequence[str], ancestries: Sequence[st
         priors,
         contexts=tuple(contexts),
         ancestries=tuple(ancestries),
-        context_correlation=_taken(priors.context_correlation, across),
-        ancestry_correlation=_taken(priors.ancestry_correlation, among),
+        context_correlation=_taken(priors.context_correlation, across, WeightPriors.context_correlation),
+        ancestry_correlation=_taken(priors.ancestry_correlation, among, WeightPriors.ancestry_correlation),
         context_specific=_weights(priors.context_specific, across),
         ancestry_specific=_weights(priors.ancestry_specific, among),
         unstructured_covariance=None if loose is None or min(whole) < 0 else _square(np.array(loose), whole),
@@ -77,14 +77,14 @@ def _places(known: Names, wanted: Sequence[str]) -> list[int]:
     return [known.index(name) if name in known else -1 for name in wanted]
 
 
-def _taken(given: float | Matrix, places: list[int]) -> float | Matrix:
+def _taken(given: float | Matrix, places: list[int], default: float | Matrix) -> float | Matrix:
     if not isinstance(given, tuple):
         return given
     matrix = np.array(given)
     if min(places) >= 0:
         return _square(matrix, places)
     off = matrix[np.triu_indices(len(matrix), 1)]
-    mean = float(off.mean()) if len(off) else float(matrix.mean())
+    mean = np.mean(off) if len(off) else default
     out = np.full((len(places),) * 2, mean)
     known = np.flatnonzero(np.array(places) >= 0)
     at = np.array(places)[known]
