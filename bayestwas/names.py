@@ -37,6 +37,7 @@ WEIGHTS = "weights"  # sparse weighted draws of expression weights
 OBSERVED = "observed_data"
 CONSTANT = "constant_data"
 BLOCKS = "blocks"
+HYPERPARAMETERS = "hyperparameters"  # draws of the learned priors; absent where none were learned
 
 # ---- statuses of a gene or a block ---------------------------------------------------------------------
 OK = "ok"  # fitted, nothing to add
@@ -107,6 +108,7 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
     MARGINALS: {
         "pip": Variable((GENE,), PROBABILITY, "posterior inclusion probability, any context"),
         "pip_mcse": Variable((GENE,), PROBABILITY, "Monte Carlo standard error of pip (weight draws)"),
+        "pip_fixed_priors": Variable((GENE,), PROBABILITY, "pip with the learned priors as their mean"),
         "pip_plugin": Variable((GENE,), PROBABILITY, "pip with weights as their mean and LD as exact"),
         "pip_weights": Variable((GENE,), PROBABILITY, "pip with weight uncertainty only (LD as exact)"),
         "pip_ld": Variable((GENE,), PROBABILITY, "pip with LD uncertainty only (weights as their mean)"),

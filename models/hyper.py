@@ -1,11 +1,15 @@
 """Priors of genes and variants, learned over the single effects of a genome, in PyMC. Its card is hyper.md.
 
-    log odds_c = intercept_kind(c) + context_effect_context(c) + pattern_c . coefficient
-    P(effect i is candidate k of class c) = odds_c / M_i, P(none) = 1 / M_i,  M_i = 1 + sum_c count_ic odds_c
-    P(data_i) / P(data_i | none) = (1 + sum_c odds_c sum_s size_weight_s exp(log_sum_ics)) / M_i
+    odds_c = exp(offset_c + intercept_kind(c) + context_effect_context(c) + pattern_c . coefficient)
+    number of effects of block b ~ Poisson(Lambda_b), at most L;  Lambda_b = sum_c count_bc odds_c
+    every effect is a candidate, chosen in proportion to the odds; its size is s with size_weight_(kind, s),
+    its effects on the ancestries are Normal(0, variance_(kind, s) correlation_kind)
 
-A class is a kind (gene, variant), a context (of genes) and an annotation pattern; log_sum is the log of the
-sum of its candidates' Bayes factors at effect size s. Which candidate and which size are summed out exactly.
+    P(data_b) / P(data_b | none) = [1 + S_1 (1 + S_2 / 2 (1 + S_3 / 3 ...))] / sum_l Lambda_b^l / l!
+    S_l = sum_c odds_c sum_s size_weight_s exp(log_sum_lcs + ratio_ls)
+
+log_sum is the log of the sum of the Bayes factors of a class; a class is a kind, a context, an annotation
+pattern. They were computed at the correlation `reference`; `ratio` carries them to another one.
 """
 
 from __future__ import annotations
@@ -16,19 +20,29 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
 
 KINDS = ("gene", "variant")
 CENTRE, WIDTH = np.log([1e-2, 1e-4]), 2.0  # log prior odds: of a gene in a context, of a variant
 SLAB = 2.0  # standard deviation of a coefficient that the horseshoe leaves free
 CONCENTRATION = 2.0  # of the weights of effect sizes
+SHARED = 2.0  # Beta(2, 1): effects on a trait are usually alike, and may be unlike
+ETA = 1.0  # of the LKJ prior of what is not shared: every correlation matrix is as likely
 
 # name: (dims, unit, meaning)
 DATA = {
-    "log_sum": (("effect", "class", "size"), "natural log", "sum of Bayes factors of a class; -inf if empty"),
-    "count": (("effect", "class"), "candidates", "that the sum runs over"),
+    "log_sum": (("row", "class", "size"), "natural log", "sum of Bayes factors of a class; -inf if empty"),
+    "place": (("block", "effect"), "row or -1", "which row is the l-th effect of a block; -1: there is none"),
+    "count": (("block", "class"), "candidates", "of a class in a block"),
+    "offset": (("class",), "natural log", "odds of a class that are known beforehand"),
     "in_kind": (("class", "kind"), "0 or 1", "one 1 per row: gene or variant"),
     "in_context": (("class", "context"), "0 or 1", "the context of a class of genes; zeros for variants"),
     "pattern": (("class", "annotation"), "as given", "annotations of a class"),
+    "strong": (("signal",), "row", "rows that say something of the correlation"),
+    "score": (("signal", "kind", "ancestry"), "per effect", "of the effect, were it of that kind"),
+    "information": (("signal", "kind", "ancestry"), "per squared effect", "that goes with the score"),
+    "variance": (("kind", "size"), "squared effect", "of the sizes of the grid"),
+    "reference": (("kind", "ancestry", "ancestry_"), "correlation", "under which log_sum was computed"),
 }
 PARAMETERS = {
     "intercept": (("kind",), "natural log", "prior odds of a candidate without annotations"),
@@ -38,31 +52,90 @@ PARAMETERS = {
     "local_scale": (("annotation",), "ratio", "heavy-tailed scale of a coefficient"),
     "standard_coefficient": (("annotation",), "standard deviations", "coefficient in units of its scale"),
     "size_weight": (("kind", "size"), "probability", "of the effect sizes of the grid"),
+    "shared": (("kind",), "correlation", "of an effect in all ancestries alike"),
+    "partial": (("kind", "pair"), "0 to 1", "(1 + partial correlation) / 2 of what is left, by pair"),
 }
 # prior standard deviations; a posterior as wide was not informed by the data
 PRIOR_SD = {"intercept": WIDTH, "context_effect": 1.0, "coefficient": 0.785}
 Coords, Values = Mapping[str, Sequence[Any]], Mapping[str, Any]
 
 
+def beta_shape(ancestries: int) -> np.ndarray:
+    """(pair,) of the partial correlations of an LKJ matrix (Lewandowski 2009), pairs as in `triu_indices`."""
+    return ETA + 0.5 * (ancestries - 2 - np.triu_indices(ancestries, 1)[0])
+
+
 def constants(data: Values) -> dict[str, np.ndarray]:
-    """The design, `count`, and `scaled_sum` (effect, class, size) and `null` (effect): exp(log_sum) and 1, in
-    units of exp(`offset`), the largest term of an effect, so that nothing overflows."""
-    given = {name: np.asarray(data[name], float) for name in DATA}
-    log_sum = given.pop("log_sum")
-    offset = np.maximum(log_sum.max(axis=(1, 2)), 0.0)
-    scaled = np.exp(log_sum - offset[:, None, None])
-    return {"scaled_sum": scaled, "null": np.exp(-offset), "offset": offset, **given}
+    """The design; `scaled_sum` is exp(log_sum) in units of exp(`offset_of_row`), so that nothing overflows;
+    `z` and `root` the score and the root of the information, `reference_bf` what they say at `reference`."""
+    given = {name: np.asarray(data[name], int if name in ("place", "strong") else float) for name in DATA}
+    log_sum, reference, score = (given.pop(name) for name in ("log_sum", "reference", "score"))
+    largest = np.maximum(log_sum.max(axis=(1, 2), initial=0.0), 0.0)
+    root = np.sqrt(given.pop("information"))
+    z = np.divide(score, root, out=np.zeros_like(score), where=root > 0)
+    bf = np.asarray(log_bf(z, root, given["variance"], reference, np))
+    scaled = np.exp(log_sum - largest[:, None, None])
+    return {"scaled_sum": scaled, "offset_of_row": largest, "reference_bf": bf, "z": z, "root": root, **given}
+
+
+def log_bf(z: Any, root: Any, variance: Any, omega: Any, xp: Any) -> Any:
+    """(signal, kind, size) log Bayes factor of an effect against none, of NumPy arrays or PyTensor variables.
+
+    `z` is Normal(0, B) against Normal(0, 1), B = 1 + variance root omega root, `root` the square root of the
+    information; the Cholesky factor of B entry by entry, since ancestries are few and signals many.
+    """
+    ancestries = range(omega.shape[-1] if xp is np else omega.type.shape[-1])
+    factor: list[list[Any]] = []
+    value: Any = 0.0
+    half: list[Any] = []
+    for i in ancestries:
+        row: list[Any] = []
+        for j in range(i + 1):
+            inner = root[:, :, i] * root[:, :, j] * omega[:, i, j]
+            entry = variance * inner[:, :, None] + float(i == j)
+            for k in range(j):
+                entry = entry - row[k] * (row[k] if i == j else factor[j][k])
+            row.append(xp.sqrt(entry) if i == j else entry / factor[j][j])
+        factor.append(row)
+        own = z[:, :, i][:, :, None]
+        half.append((own - sum(row[j] * half[j] for j in range(i))) / row[i])
+        value = value + 0.5 * (own**2 - half[i] ** 2) - xp.log(row[i])
+    return value
+
+
+def correlations(shared: Any, partial: Any, ancestries: int, xp: Any) -> Any:
+    """(kind, ancestry, ancestry_): shared 1 1' + (1 - shared) C, C with these `partial` (kind, pair)."""
+    value, pairs = 2 * partial - 1, list(zip(*np.triu_indices(ancestries, 1), strict=True))
+    zero = shared * 0.0
+    rows = []
+    for i in range(ancestries):
+        row, left = [], zero + 1.0
+        for j in range(i):
+            entry = value[:, pairs.index((j, i))]
+            row.append(entry * xp.sqrt(left))
+            left = left * (1 - entry**2)
+        rows.append(xp.stack([*row, xp.sqrt(left), *[zero] * (ancestries - i - 1)], axis=1))
+    factor = xp.stack(rows, axis=1)
+    return shared[:, None, None] + (1 - shared[:, None, None]) * (factor @ factor.transpose((0, 2, 1)))
+
+
+def ordered(log_terms: Any) -> Any:
+    """log of 1 + S_1 (1 + S_2 / 2 (1 + ...)) per block, from the logs of S_l, one array per effect."""
+    total = 0.0
+    for number, term in reversed(list(enumerate(log_terms, start=1))):
+        total = pt.softplus(term - np.log(number) + total)
+    return total
 
 
 def build(data: Values, coords: Coords) -> pm.Model:
-    """The model of all effects. `data` has the entries of DATA, `coords` their dims; the kinds are KINDS."""
-    labels = {name: list(coords[name]) for name in ("effect", "class", "context", "annotation", "size")}
+    """The model of all blocks. `data` has the entries of DATA, `coords` their dims; the kinds are KINDS."""
+    labels = {name: list(values) for name, values in coords.items()} | {"kind": list(KINDS)}
+    effects, ancestries = len(labels["effect"]), len(labels["ancestry"])
     dims = {name: row[0] for name, row in DATA.items()} | {"scaled_sum": DATA["log_sum"][0]}
-    with pm.Model(coords={**labels, "kind": list(KINDS)}) as model:
-        given = {
-            name: pm.Data(name, value, dims=dims.get(name, ("effect",)))
-            for name, value in constants(data).items()
-        }
+    dims |= {"offset_of_row": ("row",), "reference_bf": ("signal", "kind", "size")}
+    dims |= dict.fromkeys(("z", "root"), DATA["score"][0])
+    with pm.Model(coords=labels) as model:
+        given = {name: pm.Data(name, value, dims=dims[name]) for name, value in constants(data).items()}
         intercept = pm.Normal("intercept", mu=CENTRE, sigma=WIDTH, dims="kind")
         spread = pm.HalfNormal("context_spread", sigma=1.0)
         context = spread * pm.Normal("context_deviation", dims="context")
@@ -71,67 +144,93 @@ def build(data: Values, coords: Coords) -> pm.Model:
         coefficient = scale * pm.Normal("standard_coefficient", dims="annotation")
         sizes = np.full((len(KINDS), len(labels["size"])), CONCENTRATION)
         size_weight = pm.Dirichlet("size_weight", a=sizes, dims=("kind", "size"))
+        shape = beta_shape(ancestries)
+        partial = pm.Beta("partial", alpha=shape, beta=shape, dims=("kind", "pair"))
+        shared = pm.Beta("shared", alpha=SHARED, beta=1.0, dims="kind")
+        omega = correlations(shared, partial, ancestries, pt)
+        omega = pt.specify_shape(omega, (len(KINDS), ancestries, ancestries))
         in_kind = given["in_kind"]
-        eta = in_kind @ intercept + given["in_context"] @ context + given["pattern"] @ coefficient
-        weight = pt.exp(eta)[:, None] * (in_kind @ size_weight)  # (class, size)
-        scaled = given["scaled_sum"].flatten(2)  # (effect, class x size)
-        total = given["null"] + scaled @ weight.ravel()
-        log_prior = pt.log1p(given["count"] @ pt.exp(eta))  # of an effect being none, with a minus
-        pm.Potential("evidence", pt.sum(pt.log(total) + given["offset"] - log_prior))
+        eta = given["offset"] + in_kind @ intercept + given["in_context"] @ context
+        odds = pt.exp(eta + given["pattern"] @ coefficient)
+        scaled = given["scaled_sum"]
+        sums = scaled.flatten(2) @ (odds[:, None] * (in_kind @ size_weight)).ravel()
+        # rows that say something of the correlation: their Bayes factors at the correlation of now
+        now = log_bf(given["z"], given["root"], given["variance"], omega, pt)
+        ratio = now - given["reference_bf"]
+        top = disconnected_grad(pt.max(ratio, axis=(1, 2)))  # taken out of the sum, and put back
+        by_kind = pt.tensordot(scaled[given["strong"]], odds[:, None] * in_kind, axes=[[1], [0]])
+        weighted = size_weight * pt.exp(ratio - top[:, None, None]) * by_kind.transpose((0, 2, 1))
+        log_s = pt.log(sums + 1e-300) + given["offset_of_row"]
+        signals = pt.log(weighted.sum(axis=(1, 2)) + 1e-300) + top + given["offset_of_row"][given["strong"]]
+        log_s = pt.concatenate([pt.set_subtensor(log_s[given["strong"]], signals), [-1e6]])  # -1: no effect
+        log_mass = pt.log(given["count"] @ odds + 1e-300)
+        evidence = ordered([log_s[given["place"][:, number]] for number in range(effects)])
+        pm.Potential("evidence", pt.sum(evidence - ordered([log_mass] * effects)))
         pm.Deterministic("baseline", pt.exp(intercept), dims="kind")
         pm.Deterministic("context_effect", context, dims="context")
         pm.Deterministic("context_prior", pt.exp(intercept[0] + context), dims="context")
         pm.Deterministic("coefficient", coefficient, dims="annotation")
         pm.Deterministic("enrichment", pt.exp(coefficient), dims="annotation")
-        by_kind = (weight[:, :, None] * in_kind[:, None, :]).reshape((-1, len(KINDS)))
-        probability = pm.Deterministic(
-            "probability", scaled @ by_kind / total[:, None], dims=("effect", "kind")
-        )
-        pm.Deterministic("expected_causal", pt.sum(probability, axis=0), dims="kind")
+        pm.Deterministic("correlation", omega, dims=("kind", "ancestry", "ancestry_"))
     return model
 
 
 def simulate(rng: np.random.Generator, coords: Coords, fixed: Values | None = None) -> dict[str, Any]:
-    """PARAMETERS, DATA, Deterministics of both, and `causal` (effect, kind); entries of `fixed` are taken.
+    """PARAMETERS, DATA, Deterministics of both, and `causal` (block, kind): how many effects are of a kind.
 
-    Every candidate has a z-score of its own: Normal(0, 1), or Normal(0, 1 + signal_variance) if it is causal,
-    where `signal_variance` (size) may be given in `fixed`. Their Bayes factors make `log_sum`.
+    Every effect has data of its own, in two parts: a z-score of every candidate, Normal(0, 1) or, for the
+    causal one, Normal(`location`, 1); and of every kind a score with the given information on the ancestries.
     """
-    effects, c, contexts, annotations, s = (
-        len(coords[name]) for name in ("effect", "class", "context", "annotation", "size")
-    )
-    genes = np.arange(c) % 2 == 0  # every other class
+    dims = ("block", "effect", "class", "context", "annotation", "size", "ancestry", "kind")
+    blocks, effects, c, contexts, annotations, s, ancestries, kinds = (len(coords[name]) for name in dims)
+    rows, genes = blocks * effects, np.arange(c) % 2 == 0  # every other class
+    shape = np.tile(beta_shape(ancestries), (kinds, 1))
     made_up = {
         "intercept": rng.normal(CENTRE, WIDTH), "context_spread": abs(rng.normal()),
         "context_deviation": rng.standard_normal(contexts), "global_scale": abs(rng.normal(0.0, 0.5)),
         "local_scale": np.abs(rng.standard_cauchy(annotations)),
         "standard_coefficient": rng.standard_normal(annotations),
-        "size_weight": rng.dirichlet(np.full(s, CONCENTRATION), size=len(KINDS)),
-        "in_kind": np.stack([genes, ~genes], axis=1).astype(float),
+        "size_weight": rng.dirichlet(np.full(s, CONCENTRATION), size=kinds),
+        "partial": rng.beta(shape, shape), "shared": rng.beta(SHARED, 1.0, size=kinds),
+        "in_kind": np.stack([genes, ~genes], axis=1).astype(float), "offset": np.zeros(c),
         "in_context": genes[:, None] * np.eye(contexts)[rng.integers(contexts, size=c)],
         "pattern": rng.integers(2, size=(c, annotations)).astype(float),
-        "count": rng.poisson(np.where(genes, 3, 30), size=(effects, c)),
-        "signal_variance": 4.0 ** np.arange(1, s + 1),
+        "count": rng.poisson(np.where(genes, 3, 30), size=(blocks, c)), "location": 3.0,
+        "variance": np.tile(4.0 ** np.arange(s), (kinds, 1)),
+        "information": np.ones((rows, kinds, ancestries)),
+        "reference": np.tile(0.1 * np.eye(ancestries) + 0.9, (kinds, 1, 1)),
     }  # fmt: skip
     out: dict[str, Any] = {**made_up, **(fixed or {})}
+    out |= {"place": np.arange(rows).reshape(blocks, effects), "strong": np.arange(rows)}
     out["context_effect"] = out["context_spread"] * out["context_deviation"]
     free = out["global_scale"] * out["local_scale"]
     out["coefficient"] = free / np.sqrt(1 + (free / SLAB) ** 2) * out["standard_coefficient"]
     out |= {"baseline": np.exp(out["intercept"]), "enrichment": np.exp(out["coefficient"])}
     out["context_prior"] = np.exp(out["intercept"][0] + out["context_effect"])
-    eta = out["in_kind"] @ out["intercept"] + out["in_context"] @ out["context_effect"]
-    mass = out["count"] * np.exp(eta + out["pattern"] @ out["coefficient"])  # (effect, class)
-    point = rng.random(effects) * (1 + mass.sum(axis=1))
-    chosen = np.sum(point[:, None] >= mass.cumsum(axis=1), axis=1)  # the class; c where there is none
-    there = np.arange(out["count"].max()) < out["count"][:, :, None]  # (effect, class, candidate)
-    z = rng.standard_normal(there.shape)
-    row = np.flatnonzero(chosen < c)
-    kind = out["in_kind"][chosen[row]].argmax(axis=1)
-    size = np.array([rng.choice(s, p=out["size_weight"][k]) for k in kind], dtype=int)
-    z[row, chosen[row], 0] *= np.sqrt(1 + out["signal_variance"][size])
-    known = out["signal_variance"] / (1 + out["signal_variance"])
-    log_bf = 0.5 * np.log1p(-known)[:, None] + 0.5 * known[:, None] * z[:, :, None, :] ** 2
-    out["log_sum"] = np.logaddexp.reduce(np.where(there[:, :, None, :], log_bf, -np.inf), axis=3)
-    out["causal"] = np.zeros((effects, len(KINDS)))
-    out["causal"][row, kind] = 1.0
-    return out
+    out["correlation"] = correlations(out["shared"], out["partial"], ancestries, np)
+    eta = out["offset"] + out["in_kind"] @ out["intercept"] + out["in_context"] @ out["context_effect"]
+    mass = out["count"] * np.exp(eta + out["pattern"] @ out["coefficient"])  # (block, class)
+    steps = np.cumsum(np.log(mass.sum(axis=1)[:, None] / np.arange(1, effects + 1)), axis=1)
+    number = np.array([rng.choice(effects + 1, p=_shares(row)) for row in np.pad(steps, ((0, 0), (1, 0)))])
+    there = np.arange(out["count"].max()) < np.repeat(out["count"], effects, axis=0)[:, :, None]
+    z = rng.standard_normal(there.shape)  # (row, class, candidate)
+    score = np.sqrt(out["information"]) * rng.standard_normal((rows, kinds, ancestries))
+    out["causal"] = np.zeros((blocks, kinds))
+    for row in np.flatnonzero(np.arange(effects) < number[:, None]):
+        chosen = rng.choice(c, p=mass[row // effects] / mass[row // effects].sum())
+        kind = int(out["in_kind"][chosen].argmax())
+        sd = np.sqrt(rng.choice(out["variance"][kind], p=out["size_weight"][kind]))
+        z[row, chosen, 0] += out["location"]
+        effect = sd * rng.multivariate_normal(np.zeros(ancestries), out["correlation"][kind])
+        score[row, kind] += out["information"][row, kind] * effect
+        out["causal"][row // effects, kind] += 1
+    at = np.where(there, out["location"] * z - 0.5 * out["location"] ** 2, -np.inf)
+    root = np.sqrt(out["information"])
+    bf = log_bf(score / root, root, out["variance"], out["reference"], np)
+    out["log_sum"] = np.logaddexp.reduce(at, axis=2)[:, :, None] + bf[:, out["in_kind"].argmax(axis=1)]
+    return {**out, "score": score}
+
+
+def _shares(log_weight: np.ndarray) -> np.ndarray:
+    weight = np.exp(log_weight - log_weight.max())
+    return weight / weight.sum()

@@ -9,7 +9,8 @@ the weights, so the GWAS reweights the draws.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,30 +34,64 @@ SUPPORT = 1e-6
 
 
 @dataclass(frozen=True)
+class EffectSizes:
+    """Prior of the effects of one kind of candidate: a mixture over a grid of variances.
+
+    Attributes
+    ----------
+    variances : (S,), trait SD per SD of expression or of genotype, squared. weights : (S,), sum to one.
+    correlation : of an effect between ancestries, for each pair or as a matrix.
+    """
+
+    variances: tuple[float, ...]
+    weights: tuple[float, ...] = (1.0,)
+    correlation: float | tuple[tuple[float, ...], ...] = 0.9
+
+    def covariance(self, ancestries: int) -> Floats:
+        """(A, A) correlation matrix of effects."""
+        if isinstance(self.correlation, tuple):
+            return np.array(self.correlation)
+        return correlation(self.correlation, ancestries)
+
+    @property
+    def mean_variance(self) -> float:
+        return float(np.dot(self.variances, self.weights))
+
+
+@dataclass(frozen=True)
 class GeneTraitPriors:
     """Priors of one block's trait model.
 
     Attributes
     ----------
-    gene : expected number of causal contexts per gene, shared by the contexts it was measured in.
-    direct : expected number of direct effects per variant.
-    gene_variance : prior variance of gamma, trait SD per SD of expression, squared.
-    direct_variance : prior variance of a direct effect, trait SD per SD of genotype, squared.
-    gene_correlation, direct_correlation : of effects between ancestries.
+    gene : expected number of effects of a gene, shared by the contexts it was measured in; or an array (T,),
+        of every (gene, context).
+    direct : expected number of direct effects of a variant, or an array (p,).
+    gene_sizes, direct_sizes : of the effects of either.
     """
 
-    gene: float
-    direct: float
-    gene_variance: float
-    direct_variance: float
-    gene_correlation: float = 0.9
-    direct_correlation: float = 0.9
+    gene: float | Floats
+    direct: float | Floats
+    gene_sizes: EffectSizes
+    direct_sizes: EffectSizes
+
+    def told(self) -> dict[str, Any]:
+        """The same as plain numbers; of arrays the mean."""
+        odds = {name: float(np.mean(getattr(self, name))) for name in ("gene", "direct")}
+        return odds | {"gene_sizes": asdict(self.gene_sizes), "direct_sizes": asdict(self.direct_sizes)}
 
 
-# Before a study says otherwise: one gene in twenty and one variant in a thousand of a block that
-# was chosen for its association; a causal gene explains up to about one per cent of the trait (gamma of SD
-# 0.1), a variant 0.1 per cent.
-DEFAULT_PRIORS = GeneTraitPriors(gene=0.05, direct=1e-3, gene_variance=0.01, direct_variance=0.0009)
+# Before a study says otherwise: one gene in twenty and one variant in a thousand of a block that was chosen
+# for its association. A causal gene explains from a thousandth of a per cent of the trait to about one (gamma
+# of SD 0.02 to 0.2), a variant a tenth of it.
+GENE_GRID, DIRECT_GRID = (0.0005, 0.005, 0.05), (0.00005, 0.0005, 0.005)
+GRID_WEIGHTS = (0.25, 0.5, 0.25)
+DEFAULT_PRIORS = GeneTraitPriors(
+    gene=0.05,
+    direct=1e-3,
+    gene_sizes=EffectSizes(GENE_GRID, GRID_WEIGHTS),
+    direct_sizes=EffectSizes(DIRECT_GRID, GRID_WEIGHTS),
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +125,6 @@ class GeneTraitPosterior:
     positive, positive_mean : (T, A) and (T,) probability that the effect, or its mean over ancestries,
         is positive.
     pip_direct : (p,). alpha_direct : (L, p). null : (L,).
-    gene_square, direct_square : sums of alpha * E[gamma_a^2], mean of the ancestries, for learning the
-        effect variances.
     fit, candidates : the kernel's own result, and what it chose from.
     """
 
@@ -108,8 +141,6 @@ class GeneTraitPosterior:
     pip_direct: Floats
     alpha_direct: Floats
     null: Floats
-    gene_square: float
-    direct_square: float
     fit: SingleEffects
     candidates: Candidates
 
@@ -124,32 +155,41 @@ def build_candidates(
 ) -> tuple[Candidates, NDArray[np.intp]]:
     """Candidate columns of a block and, for each beyond the p unit vectors, the target that owns it.
 
-    The two classes have their own effect correlation, so each has its own covariance component.
+    Either kind has its own effect sizes and correlation, so a covariance component for every size: direct
+    effects first, then genes.
     """
     owner = np.concatenate(
         [np.full(len(t.log_weight), i) for i, t in enumerate(targets)] + [np.empty(0)]
     ).astype(np.intp)
-    k = p + len(owner)
-    log_prior = np.full((k, 2), -np.inf)
-    scale = np.ones((k, 2))
     with np.errstate(divide="ignore"):
-        log_prior[:p, 0] = np.where(usable, np.log(priors.direct), -np.inf)
-    scale[:p, 0] = priors.direct_variance
-    scale[p:, 1] = priors.gene_variance
-    if targets:
-        # a gene has its prior once, however many contexts it was measured in
-        contexts = np.bincount([t.gene for t in targets])
-        share = [np.log(priors.gene / contexts[t.gene]) + t.log_weight for t in targets]
-        log_prior[p:, 1] = np.concatenate(share)
+        direct = np.where(usable, np.log(np.broadcast_to(priors.direct, p)), -np.inf)
+        odds = np.log(gene_odds(targets, priors))
+    draws = np.concatenate([t.log_weight for t in targets] + [np.empty(0)])
+    kinds = (
+        (slice(0, p), direct, priors.direct_sizes), (slice(p, None), odds[owner] + draws, priors.gene_sizes),
+    )  # fmt: skip
     columns = (
         tuple(sparse.csr_array(sparse.vstack([t.columns[a] for t in targets])) for a in range(ancestries))
         if targets
         else ()
     )
-    covariances = np.array(
-        [correlation(priors.direct_correlation, ancestries), correlation(priors.gene_correlation, ancestries)]
-    )
+    components = [(part, log_odds, size, w, own) for part, log_odds, own in kinds
+                  for size, w in zip(own.variances, own.weights, strict=True)]  # fmt: skip
+    log_prior = np.full((p + len(owner), len(components)), -np.inf)
+    scale = np.ones_like(log_prior)
+    for m, (part, log_odds, size, weight, _) in enumerate(components):
+        log_prior[part, m] = log_odds + np.log(max(weight, 1e-300))
+        scale[part, m] = size
+    covariances = np.array([own.covariance(ancestries) for *_, own in components])
     return Candidates(p, columns, log_prior, scale, covariances), owner
+
+
+def gene_odds(targets: Sequence[GeneColumns], priors: GeneTraitPriors) -> Floats:
+    """(T,) expected number of effects of every (gene, context): one number is shared by those of a gene."""
+    if np.ndim(priors.gene):
+        return np.asarray(priors.gene, dtype=np.float64)
+    genes = np.array([t.gene for t in targets], dtype=np.intp)
+    return np.asarray(priors.gene / np.maximum(np.bincount(genes)[genes], 1)) if len(genes) else np.empty(0)
 
 
 def fit_gene_trait(
@@ -219,7 +259,7 @@ def fit_direct(
     The prior is at least two direct effects a block, because here they also stand for the effects of genes.
     """
     usable = np.asarray(presence(z, ld).any(axis=0))
-    generous = replace(priors, direct=max(priors.direct, 2 / max(int(usable.sum()), 1)))
+    generous = replace(priors, direct=np.maximum(priors.direct, 2 / max(int(usable.sum()), 1)))
     candidates, _ = build_candidates(z.shape[1], usable, (), generous, effects, len(z))
     return fit_single_effects(z, n, ld, candidates, effects=effects, ld_noise=ld_noise)
 
@@ -247,11 +287,10 @@ def _summarise(
     gene_pip, gene_mcse = _with_error(
         gene_alpha, _set_errors(alpha_k[:, p:], gene_of[owner], replicate, genes)
     )
-    moments, squares = _effects(fit, candidates, member, p)
+    moments = _effects(fit, candidates, member, p)
     return GeneTraitPosterior(
         alpha, pip, mcse, gene_alpha, gene_pip, gene_mcse, *moments,
-        inclusion(alpha_k[:, :p]), alpha_k[:, :p], fit.null,
-        squares[1], squares[0], fit, candidates,
+        inclusion(alpha_k[:, :p]), alpha_k[:, :p], fit.null, fit, candidates,
     )  # fmt: skip
 
 
@@ -286,45 +325,40 @@ def _set_errors(alpha: Floats, group: NDArray[np.intp], replicate: NDArray[np.in
 
 def _effects(
     fit: SingleEffects, candidates: Candidates, member: sparse.csr_array, p: int
-) -> tuple[tuple[Floats, Floats, Floats, Floats], tuple[float, float]]:
-    """Moments of the targets' effects given inclusion, and the sums the effect variances are learned from
-    (direct, gene).
-    """
-    effects, k, _ = fit.alpha.shape
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Moments of the targets' effects given inclusion."""
     ancestries, t_total = fit.mean.shape[3], member.shape[1]
-    squares = [0.0, 0.0]
-    # A prior's worth of every draw keeps the conditional effect defined where the probability underflows.
-    floor = 1e-200 * np.exp(candidates.log_prior[p:, 1])
     total, positive_mean = np.zeros(t_total), np.zeros(t_total)
     first, positive = np.zeros((t_total, ancestries)), np.zeros((t_total, ancestries))
     second = np.zeros((t_total, ancestries**2))
-    for component, part in enumerate((slice(0, p), slice(p, k))):
-        root = covariance_root(candidates.covariances[component])
-        for effect in range(effects):
-            weight = fit.alpha[effect, part, component] + (floor if component else 0.0)
+    for component, omega in enumerate(candidates.covariances):
+        if not np.isfinite(candidates.log_prior[p:, component]).any():
+            continue  # of direct effects
+        root = covariance_root(omega)
+        # A prior's worth of every draw keeps the conditional effect defined where the probability underflows.
+        floor = 1e-200 * np.exp(candidates.log_prior[p:, component])
+        for effect in range(len(fit.alpha)):
+            weight = fit.alpha[effect, p:, component] + floor
             index = np.flatnonzero(weight > 1e-250)
-            mean = fit.mean[effect, part, component][index]
-            scale = candidates.scale[part, component][index]
-            covariance = diagonal_covariance(fit.information[effect, part][index].T, scale, root)
-            square = (mean**2).mean(axis=1) + np.einsum("kss->k", covariance) / ancestries
-            squares[component] += float(weight[index] @ square)
-            if component == 1:
-                sd = np.sqrt(np.maximum(np.einsum("kss->ks", covariance), 1e-300))
-                sd_mean = np.sqrt(np.maximum(covariance.mean(axis=(1, 2)), 1e-300))
-                owned = sparse.csr_array(member[index].T.multiply(weight[index][None, :]))
-                total += owned @ np.ones(len(index))
-                first += owned @ mean
-                second += owned @ (covariance + mean[:, :, None] * mean[:, None, :]).reshape(
-                    len(index), ancestries**2
-                )
-                positive += owned @ ndtr(mean / sd)
-                positive_mean += owned @ ndtr(mean.mean(axis=1) / sd_mean)
+            mean = fit.mean[effect, p:, component][index]
+            scale = candidates.scale[p:, component][index]
+            covariance = diagonal_covariance(fit.information[effect, p:][index].T, scale, root)
+            sd = np.sqrt(np.maximum(np.einsum("kss->ks", covariance), 1e-300))
+            sd_mean = np.sqrt(np.maximum(covariance.mean(axis=(1, 2)), 1e-300))
+            owned = sparse.csr_array(member[index].T.multiply(weight[index][None, :]))
+            total += owned @ np.ones(len(index))
+            first += owned @ mean
+            second += owned @ (covariance + mean[:, :, None] * mean[:, None, :]).reshape(
+                len(index), ancestries**2
+            )
+            positive += owned @ ndtr(mean / sd)
+            positive_mean += owned @ ndtr(mean.mean(axis=1) / sd_mean)
     total = np.maximum(total, 1e-300)
     first, positive, positive_mean = first / total[:, None], positive / total[:, None], positive_mean / total
     spread = (second / total[:, None]).reshape(-1, ancestries, ancestries) - first[:, :, None] * first[
         :, None, :
     ]
-    return (first, spread, positive, positive_mean), (squares[0], squares[1])
+    return first, spread, positive, positive_mean
 
 
 def twas_z(z: Floats, n: Floats, ld: Sequence[LD], weights: Sequence[sparse.csr_array]) -> float:
@@ -379,47 +413,5 @@ def average(fits: Sequence[GeneTraitPosterior]) -> GeneTraitPosterior:
         pip_direct=np.mean([fit.pip_direct for fit in fits], axis=0),
         alpha_direct=np.mean([fit.alpha_direct for fit in fits], axis=0),
         null=np.mean([fit.null for fit in fits], axis=0),
-        gene_square=float(np.mean([fit.gene_square for fit in fits])),
-        direct_square=float(np.mean([fit.direct_square for fit in fits])),
         fit=replace(fits[0].fit, converged=all(fit.fit.converged for fit in fits)),
-    )
-
-
-@dataclass(frozen=True)
-class TraitSums:
-    """What blocks say about the priors of the trait model; adds up over blocks."""
-
-    gene: float = 0.0
-    gene_candidates: float = 0.0
-    direct: float = 0.0
-    direct_candidates: float = 0.0
-    gene_square: float = 0.0
-    direct_square: float = 0.0
-
-    def __add__(self, other: TraitSums) -> TraitSums:
-        return TraitSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
-
-
-def sums(posterior: GeneTraitPosterior, usable: int) -> TraitSums:
-    """The sums of one block with `usable` variants."""
-    return TraitSums(
-        float(posterior.alpha.sum()), float(posterior.gene_alpha.shape[1]),
-        float(posterior.alpha_direct.sum()), float(usable),
-        posterior.gene_square, posterior.direct_square,
-    )  # fmt: skip
-
-
-def learn(
-    total: TraitSums, genes: float = 10.0, variants: float = 500.0, found: float = 2.0
-) -> GeneTraitPriors:
-    """Priors given the sums: one M-step with the defaults added as so many `genes`, `variants` and effects
-    `found`.
-    """
-    default = DEFAULT_PRIORS
-    return replace(
-        default,
-        gene=(total.gene + genes * default.gene) / (total.gene_candidates + genes),
-        direct=(total.direct + variants * default.direct) / (total.direct_candidates + variants),
-        gene_variance=(total.gene_square + found * default.gene_variance) / (total.gene + found),
-        direct_variance=(total.direct_square + found * default.direct_variance) / (total.direct + found),
     )

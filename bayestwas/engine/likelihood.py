@@ -107,6 +107,7 @@ class Likelihood:
     roots: Floats  # (M, S, S) L with L L' = Omega
     present: NDArray[np.bool_]  # (S, p)
     grouped: Grouped | None
+    possible: tuple[slice, ...]  # (M,) the candidates that a covariance is for; nothing is computed elsewhere
 
     @classmethod
     def build(
@@ -129,6 +130,7 @@ class Likelihood:
         roots = np.array([covariance_root(omega) for omega in candidates.covariances])
         diagonal = noise is None or np.allclose(noise, np.diag(np.diag(noise)), atol=1e-12)
         root_n = np.sqrt(np.asarray(n, dtype=np.float64))
+        possible = tuple(_span(np.isfinite(prior)) for prior in candidates.log_prior.T)
         grouped = None
         if noise is not None and not diagonal:
             grouped = _group(present, root_n, noise, candidates)
@@ -145,10 +147,12 @@ class Likelihood:
                 roots,
                 present,
                 None,
+                possible,
             )
         return cls(
-            np.where(present, z, 0.0), root_n, candidates, variance, inverse_ref, roots, present, grouped
-        )
+            np.where(present, z, 0.0), root_n, candidates, variance, inverse_ref, roots, present, grouped,
+            possible,
+        )  # fmt: skip
 
     def see(self, other_lam: Floats, other_fit: Floats) -> tuple[Floats, Floats]:
         """Score (S, K) and information (S, K) of every candidate; the information is unused where noise is
@@ -184,11 +188,18 @@ class Likelihood:
                     -1, *covariance.shape[:2]
                 )
             return 0.5 * np.einsum("kms,sk->km", mean, u) + g.log_scale[g.group], mean
-        parts = [
-            diagonal_terms(u, information, self.candidates.scale[:, m], root)
-            for m, root in enumerate(self.roots)
-        ]
-        return np.stack([a for a, _ in parts], axis=1), np.stack([b for _, b in parts], axis=1)
+        log_bf = np.zeros(self.candidates.log_prior.shape)
+        mean = np.zeros((*log_bf.shape, len(u)))
+        for m, (root, part) in enumerate(zip(self.roots, self.possible, strict=True)):
+            scale = self.candidates.scale[part, m]
+            log_bf[part, m], mean[part, m] = diagonal_terms(u[:, part], information[:, part], scale, root)
+        return log_bf, mean
+
+
+def _span(wanted: NDArray[np.bool_]) -> slice:
+    """The shortest stretch that holds all that is wanted."""
+    index = np.flatnonzero(wanted)
+    return slice(int(index[0]), int(index[-1]) + 1) if len(index) else slice(0, 0)
 
 
 def correlation(rho: float, size: int) -> Floats:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from bayestwas.engine.ld import LD
 from bayestwas.engine.likelihood import Candidates, Floats, correlation, covariance_root, presence
@@ -38,6 +39,8 @@ SMALLEST_RESIDUAL = 0.2
 SMALLEST_EIGENVALUE = 0.05
 # Components of less than this share of the largest prior weight are left out of a fit.
 NEGLIGIBLE = 1e-3
+# An effect less probable than this is not counted as there.
+THERE = 0.05
 # An effect says how it is shared if it is on some variant with a probability above this.
 CLEAR = 0.05
 
@@ -298,6 +301,24 @@ def _clear_effects(posterior: WeightPosterior) -> Effects:
     return Effects(weight[effect, k], fit.score[effect, k], information[group[k]])
 
 
+def variant_evidence(posterior: WeightPosterior) -> Floats:
+    """(R, p) log Bayes factor of every variant for the effects that are there and one more, averaged over the
+    components of its prior; -inf where a variant is usable in no study."""
+    fit, candidates = posterior.fit, posterior.candidates
+    rows = min(int(np.flatnonzero(fit.null < 1 - THERE).max(initial=-1)) + 2, len(fit.null))
+    information, group = _information(posterior)
+    root = np.array([covariance_root(one) for one in candidates.covariances])
+    middle = np.eye(root.shape[1]) + np.swapaxes(root, 1, 2)[None] @ information[:, None] @ root[None]
+    log_scale = -0.5 * np.linalg.slogdet(middle)[1]  # (Q, M)
+    log_bf = 0.5 * np.einsum("lkms,lks->lkm", fit.mean[:rows], fit.score[:rows]) + log_scale[group]
+    usable = np.isfinite(candidates.log_prior).any(axis=1)
+    of_all = logsumexp(candidates.log_prior[usable], axis=1, keepdims=True)
+    out = np.full(log_bf.shape[:2], -np.inf)
+    share = candidates.log_prior[usable] - of_all
+    out[:, usable] = logsumexp(log_bf[:, usable] + share, axis=2)
+    return out
+
+
 def learn(total: WeightSums, start: WeightPriors, contexts: int, ancestries: int) -> WeightPriors:
     """Priors given the sums over genes under `start`, with STRENGTH genes' worth of the defaults: one M-step
     for rate, sizes and density, EM to the end for the patterns of sharing.
@@ -329,11 +350,6 @@ def learn(total: WeightSums, start: WeightPriors, contexts: int, ancestries: int
 
 def _plain(matrix: Floats) -> Matrix:
     return tuple(tuple(float(x) for x in row) for row in matrix)
-
-
-def total_sums(parts: Sequence[WeightSums]) -> WeightSums:
-    """Their sum, of at least one."""
-    return sum(parts[1:], start=parts[0])
 
 
 def moments(posterior: WeightPosterior) -> tuple[Floats, Floats]:

@@ -71,7 +71,7 @@ def describe(
     _constants(fills, locus, prepared, full, at, settings, began)
     fills = {group: _missing_where_skipped(data, at) for group, data in fills.items()}
     attrs = result.attrs | {
-        "priors": json.dumps(asdict(priors)), "settings": json.dumps(asdict(settings)), "seed": seed,
+        "priors": json.dumps(priors.told()), "settings": json.dumps(asdict(settings)), "seed": seed,
     }  # fmt: skip
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **fills}, name="result")
     check_result(tree)

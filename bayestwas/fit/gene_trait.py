@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import xarray as xr
 
 from bayestwas.engine import gene_trait as engine
-from bayestwas.engine.gene_trait import GeneTraitPosterior, GeneTraitPriors
+from bayestwas.engine.evidence import averaged, evidence
+from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPosterior, GeneTraitPriors
 from bayestwas.fit.describe import describe
 from bayestwas.fit.prepared import Prepared, prepare, stored, targets
 from bayestwas.fit.refine import refined
@@ -97,8 +99,10 @@ def fit_block(
     *,
     plug_in: bool = False,
     ld_noise: bool = True,
+    over: Sequence[GeneTraitPriors] = (),
 ) -> GeneTraitPosterior:
-    """The trait model of one block, with either source of uncertainty switched off where asked."""
+    """The trait model of one block, with either source of uncertainty switched off where asked, and averaged
+    over the priors `over`, where there are any."""
     data, effects = (prepared.z, prepared.n, prepared.ld), settings.trait_effects
     direct = engine.fit_direct(*data, priors, effects=effects, ld_noise=ld_noise).lam
     fit = partial(
@@ -110,17 +114,38 @@ def fit_block(
         direct_start=direct,
     )
     if settings.feedback or plug_in:
-        return fit(targets(prepared, plug_in))
-    drawn = range(min(settings.cut_draws, settings.draws))
-    return engine.average([fit(targets(prepared, only=d)) for d in drawn])
+        columns = targets(prepared, plug_in)
+        return over_priors(fit(columns), columns, priors, over)
+    drawn = [targets(prepared, only=d) for d in range(min(settings.cut_draws, settings.draws))]
+    return engine.average([over_priors(fit(columns), columns, priors, over) for columns in drawn])
+
+
+def over_priors(
+    fit: GeneTraitPosterior,
+    columns: Sequence[GeneColumns],
+    priors: GeneTraitPriors,
+    over: Sequence[GeneTraitPriors],
+) -> GeneTraitPosterior:
+    """A fit under `priors`, averaged over draws of the priors; as it is where there are none."""
+    return averaged(fit, evidence(fit, columns, priors), columns, over) if over else fit
 
 
 def switched(
-    prepared: Prepared, full: GeneTraitPosterior, priors: GeneTraitPriors, settings: Settings
+    prepared: Prepared,
+    full: GeneTraitPosterior,
+    priors: GeneTraitPriors,
+    settings: Settings,
+    over: Sequence[GeneTraitPriors] = (),
 ) -> dict[str, GeneTraitPosterior]:
-    """`full` and, under the names of their PIPs, the same with each source of uncertainty switched off."""
+    """`full` averaged over the priors `over`, and, under the names of their PIPs, the same with each source
+    of uncertainty switched off; without weights or LD, priors are their mean."""
+    if settings.feedback or not over:
+        carried = over_priors(full, targets(prepared), priors, over)
+    else:
+        carried = fit_block(prepared, priors, settings, over=over)
     return {
-        "pip": full,
+        "pip": carried,
+        "pip_fixed_priors": full,
         "pip_plugin": fit_block(prepared, priors, settings, plug_in=True, ld_noise=False),
         "pip_weights": fit_block(prepared, priors, settings, ld_noise=False),
         "pip_ld": fit_block(prepared, priors, settings, plug_in=True),

@@ -20,8 +20,8 @@ from scipy.special import ndtr
 
 from bayestwas import names
 from bayestwas.engine import gene_trait as engine
-from bayestwas.engine.gene_trait import GeneTraitPosterior, GeneTraitPriors
-from bayestwas.engine.likelihood import Candidates, correlation, quadratic_forms
+from bayestwas.engine.gene_trait import EffectSizes, GeneTraitPosterior, GeneTraitPriors
+from bayestwas.engine.likelihood import Candidates, covariance_root, diagonal_terms, quadratic_forms
 from bayestwas.engine.single_effects import SingleEffects
 from bayestwas.errors import SettingsError
 from bayestwas.fit.describe import NOT_FITTED, describe
@@ -149,7 +149,7 @@ def _gene_candidates(prepared: Prepared, priors: GeneTraitPriors) -> list[Candid
                 gene.gene,
                 columns,
                 np.concatenate([np.exp(one.log_weight) / len(mine) for _, one in mine]),
-                _log_bf(prepared, columns, priors.gene_variance, priors.gene_correlation),
+                _log_bf(prepared, columns, priors.gene_sizes),
                 0.0,
                 1.0,
                 np.concatenate([np.full(len(one.log_weight), t) for t, one in mine]).astype(np.intp),
@@ -180,30 +180,29 @@ def _direct_candidates(prepared: Prepared, priors: GeneTraitPriors, fit: SingleE
                 f"direct{len(out) + 1}",
                 columns,
                 np.full(len(variants), 1 / len(variants)),
-                _log_bf(prepared, columns, priors.direct_variance, priors.direct_correlation),
+                _log_bf(prepared, columns, priors.direct_sizes),
                 float(np.log(len(variants) * priors.direct / priors.gene)),
-                float(np.sqrt(priors.direct_variance / priors.gene_variance)),
+                float(np.sqrt(priors.direct_sizes.mean_variance / priors.gene_sizes.mean_variance)),
                 variants,
             )
         )
     return out
 
 
-def _log_bf(
-    prepared: Prepared, columns: Sequence[sparse.csr_array], variance: float, between: float
-) -> Floats:
-    """Log Bayes factor of every column alone, LD as known: 1/2 u'Su - 1/2 log|I + T V|, S = (T + V^-1)^-1."""
+def _log_bf(prepared: Prepared, columns: Sequence[sparse.csr_array], sizes: EffectSizes) -> Floats:
+    """Log Bayes factor of every column alone, LD as known, averaged over the sizes of its effect."""
     z, present = np.nan_to_num(prepared.z), np.isfinite(prepared.z)
-    ancestries = len(z)
     part = [sparse.csr_array(one.multiply(present[a][None])) for a, one in enumerate(columns)]
-    u = np.array([np.sqrt(prepared.n[a]) * (one @ z[a]) for a, one in enumerate(part)]).T
+    u = np.array([np.sqrt(prepared.n[a]) * (one @ z[a]) for a, one in enumerate(part)])
     information = np.array(
         [prepared.n[a] * quadratic_forms(one, prepared.ld[a]) for a, one in enumerate(part)]
-    ).T
-    prior = variance * correlation(between, ancestries)
-    middle = np.eye(ancestries) + information[:, :, None] * prior[None]
-    inner = np.linalg.solve(middle, u[:, :, None])[:, :, 0] @ prior
-    return np.asarray(0.5 * (u * inner).sum(axis=1) - 0.5 * np.linalg.slogdet(middle)[1])
+    )
+    root = covariance_root(sizes.covariance(len(z)))
+    each = [
+        np.log(weight) + diagonal_terms(u, information, np.full(u.shape[1], variance), root)[0]
+        for variance, weight in zip(sizes.variances, sizes.weights, strict=True)
+    ]
+    return np.asarray(np.logaddexp.reduce(each, axis=0))
 
 
 def _evidence(candidate: Candidate) -> float:
@@ -307,8 +306,6 @@ def _posterior(
         pip_direct=np.minimum(pip_direct, 1.0),
         alpha_direct=np.minimum(pip_direct, 1.0)[None],
         null=np.zeros(1),
-        gene_square=0.0,
-        direct_square=0.0,
         fit=direct,
         candidates=Candidates(0, (), np.empty((0, 1)), np.empty((0, 1)), np.eye(mean.shape[2] - 1)[None]),
     )

@@ -462,7 +462,7 @@ def _starts(point: Callable[[int], Any], density: Callable[[Any], Any], chains: 
 def _derived(derive: Callable[..., Any], free: Arrays, wanted: list[str]) -> Arrays:
     """The deterministics at every draw of the free variables."""
     shape = next(iter(free.values())).shape[:2]
-    flat = [values.reshape((-1, *values.shape[2:])) for values in free.values()]
+    flat = [values.reshape((shape[0] * shape[1], *values.shape[2:])) for values in free.values()]
     rows = [derive(*values) for values in zip(*flat, strict=True)]
     columns = [np.array([row[i] for row in rows]) for i in range(len(wanted))]
     return {

@@ -13,7 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,17 +23,21 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.data.results import blank_of_locus
 from bayestwas.engine import gene_trait
-from bayestwas.engine.gene_trait import GeneTraitPriors, TraitSums
 from bayestwas.engine.weights import WeightPriors
 from bayestwas.errors import BayestwasError
+from bayestwas.fit.annotations import Moments, Scales, moments
+from bayestwas.fit.annotations import scales as annotation_scales
 from bayestwas.fit.describe import describe
 from bayestwas.fit.gene_trait import fit_block, sufficient, switched
+from bayestwas.fit.learn import NOT_LEARNED, learn_priors
 from bayestwas.fit.prepared import Prepared, prepare
 from bayestwas.fit.settings import Settings
+from bayestwas.fit.trait_priors import Annotated, BlockSums, TraitPriors, annotated, block_priors, block_sums
 from bayestwas.fit.weight_priors import StudySums, learned_priors, total_sums
 from bayestwas.fit.weights import fit_weights, weight_sums
 
 Source = Callable[[], xr.DataTree]
+Progress = Callable[[str, Iterable[Any], int], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,10 @@ class Serial:
 
 @dataclass(frozen=True)
 class Priors:
-    """What every block of a run is fitted under, and whether the run learned it."""
+    """What every block of a run is fitted under."""
 
     weights: WeightPriors
-    trait: GeneTraitPriors
-    learned: bool
+    trait: TraitPriors
 
 
 def fit_loci(
@@ -86,7 +89,7 @@ def fit_study(
     settings: Settings | None = None,
     seed: int = 1,
     mapper: Mapper | None = None,
-    progress: Callable[[str, Iterable[Any], int], Iterable[Any]] | None = None,
+    progress: Progress | None = None,
 ) -> list[xr.DataTree]:
     """Fit the blocks of a study.
 
@@ -106,7 +109,8 @@ def fit_study(
     settings, mapper = settings or Settings(), mapper or Serial()
     watch = progress or _silent
     learn = settings.learn and len(sources) >= settings.learn_blocks
-    weight_priors, trait_priors = WeightPriors(), gene_trait.DEFAULT_PRIORS
+    scales = _scales(sources, mapper, watch) if learn else TraitPriors().scales
+    weight_priors = WeightPriors()
     for number in range(settings.weight_rounds if learn else 0):
         learn_weights = partial(_weight_sums, priors=weight_priors, settings=settings)
         label = f"Learning expression priors, round {number + 1}"
@@ -114,16 +118,21 @@ def fit_study(
         weight_priors = learned_priors(total, weight_priors)
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
         folder = Path(scratch)
-        draw = partial(_prepare, folder=folder, priors=weight_priors, settings=settings, seed=seed)
+        draw = partial(
+            _prepare, folder=folder, priors=weight_priors, scales=scales, settings=settings, seed=seed
+        )
         items = list(enumerate(sources))
         ready = list(watch("Expression weights", mapper.map(draw, items), len(items)))
-        for number in range(settings.trait_rounds if learn else 0):
-            learn_trait = partial(_trait_sums, folder=folder, priors=trait_priors, settings=settings)
-            label = f"Learning gene and variant priors, round {number + 1}"
-            fitted = [i for i, fine in enumerate(ready) if fine is True]
-            found = sum(_kept(watch(label, mapper.map(learn_trait, fitted), len(fitted))), start=TraitSums())
-            trait_priors = gene_trait.learn(found)
-        priors = Priors(weight_priors, trait_priors, learn)
+        fitted = [i for i, fine in enumerate(ready) if fine is True]
+        task = partial(_trait_sums, folder=folder, settings=settings)
+
+        def collect(priors: TraitPriors, number: int) -> list[BlockSums]:
+            label = f"Learning gene and variant priors, round {number}"
+            share = mapper.map(partial(task, priors=priors), fitted)
+            return [one for one in _kept(watch(label, share, len(fitted))) if one is not None]
+
+        learned = learn_priors(collect, scales, settings, seed, watch) if learn else NOT_LEARNED
+        priors = Priors(weight_priors, learned.priors)
         finish = partial(_finish, folder=folder, priors=priors, settings=settings, seed=seed)
         done = list(watch("Genes and variants", mapper.map(finish, items), len(items)))
     results = [
@@ -131,12 +140,14 @@ def fit_study(
         for source, one in zip(sources, done, strict=True)
     ]
     told = {
-        "priors": json.dumps(asdict(trait_priors)),
         "weight_priors": json.dumps(asdict(weight_priors)),
-        "priors_source": f"learned over {len(sources)} blocks" if learn else "documented defaults",
+        "priors": json.dumps(learned.told),
+        "priors_source": learned.source,
     }
     for result in results:
         result.attrs |= told
+        if learned.hyper is not None:
+            result[names.HYPERPARAMETERS] = xr.DataTree(learned.hyper)
     return results
 
 
@@ -152,8 +163,35 @@ def _weight_sums(source: Source, priors: WeightPriors, settings: Settings) -> St
         return StudySums()
 
 
+def _scales(sources: Sequence[Source], mapper: Mapper, watch: Progress) -> Scales:
+    """The scale of every annotation over the blocks; none where the first block that can be read has none."""
+    for source in sources:
+        try:
+            first = source()
+        except Exception:
+            continue
+        if names.ANNOTATIONS not in first.children:
+            break
+        parts = watch("Reading annotations", mapper.map(_moments, sources), len(sources))
+        return annotation_scales(_kept(parts))
+    return TraitPriors().scales
+
+
+def _moments(source: Source) -> Moments:
+    """One block's annotations; a block that fails says nothing here and is reported by `_finish`."""
+    try:
+        return moments(source())
+    except Exception:
+        return Moments()
+
+
 def _prepare(
-    item: tuple[int, Source], folder: Path, priors: WeightPriors, settings: Settings, seed: int
+    item: tuple[int, Source],
+    folder: Path,
+    priors: WeightPriors,
+    scales: Scales,
+    settings: Settings,
+    seed: int,
 ) -> bool:
     """Fit the weights of one block and keep its draws in the run's own scratch folder."""
     number, source = item
@@ -161,23 +199,27 @@ def _prepare(
         locus = source()
         fitted = fit_weights(locus, priors=priors, settings=settings)
         ready = prepare(locus, fitted, gene_trait.DEFAULT_PRIORS, settings, seed, settings.draws)
+        known = annotated(locus, ready, scales)
     except Exception:
         return False
-    (folder / f"{number}.pickle").write_bytes(pickle.dumps((fitted, ready)))
+    (folder / f"{number}.pickle").write_bytes(pickle.dumps((fitted, ready, known)))
     return True
 
 
-def _load(folder: Path, number: int) -> tuple[xr.DataTree, Prepared]:
+def _load(folder: Path, number: int) -> tuple[xr.DataTree, Prepared, Annotated]:
     return pickle.loads((folder / f"{number}.pickle").read_bytes())
 
 
-def _trait_sums(number: int, folder: Path, priors: GeneTraitPriors, settings: Settings) -> TraitSums:
-    """One block's share of learning the priors of genes and variants."""
-    _, ready = _load(folder, number)
+def _trait_sums(number: int, folder: Path, priors: TraitPriors, settings: Settings) -> BlockSums | None:
+    """One block's share of learning the priors of genes and variants, under the mean of `priors`."""
+    _, ready, known = _load(folder, number)
     try:
-        return gene_trait.sums(fit_block(ready, priors, settings), ready.usable)
+        [prior] = block_priors(priors.mean() if priors.learned else priors, ready, known)
+        # what is learned from a fit of the cut posterior would be one fit per draw of the weights
+        posterior = fit_block(ready, prior, replace(settings, feedback=True))
+        return block_sums(posterior, ready, known, prior, priors.scales)
     except Exception:
-        return TraitSums()
+        return None
 
 
 def _finish(
@@ -188,15 +230,18 @@ def _finish(
     began = time.process_time()
     try:
         locus = source()
-        kept = (folder / f"{number}.pickle").exists()
-        fitted, ready = (
-            _load(folder, number)
-            if kept
-            else (fit_weights(locus, priors=priors.weights, settings=settings), None)
-        )
-        block, full = sufficient(locus, fitted, priors.trait, settings, seed, ready)
-        posteriors = switched(block, full, priors.trait, settings)
-        return describe(locus, block, posteriors, priors.trait, settings, seed, began)
+        if (folder / f"{number}.pickle").exists():
+            fitted, ready, known = _load(folder, number)
+        else:  # fails as it failed before, and says why
+            fitted = fit_weights(locus, priors=priors.weights, settings=settings)
+            ready = prepare(locus, fitted, gene_trait.DEFAULT_PRIORS, settings, seed, settings.draws)
+            known = annotated(locus, ready, priors.trait.scales)
+        learned = priors.trait
+        [mean] = block_priors(learned.mean() if learned.learned else learned, ready, known)
+        over = list(block_priors(learned, ready, known)) if learned.learned else []
+        block, full = sufficient(locus, fitted, mean, settings, seed, ready)
+        posteriors = switched(block, full, mean, settings, over)
+        return describe(locus, block, posteriors, mean, settings, seed, began)
     except BayestwasError as error:
         return _failed(source, str(error), settings)
     except Exception as error:

@@ -17,21 +17,26 @@ import xarray as xr
 from bayestwas.engine import weights as engine
 from bayestwas.engine.sharing import definite_correlation
 from bayestwas.engine.weights import Matrix, WeightPriors, WeightSums
+from bayestwas.fit.annotations import Scales
+from bayestwas.fit.trait_priors import BlockSums
+from bayestwas.fit.weight_annotations import coefficients, in_natural_units, thinned
 
 Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class StudySums:
-    """What the genes of some blocks say about the priors, by (contexts, ancestries); adds up over blocks."""
+    """What the genes of some blocks say about the priors, by (contexts, ancestries), and of annotations, gene
+    by gene; adds up over blocks."""
 
     parts: dict[tuple[Names, Names], WeightSums] = field(default_factory=dict)
+    genes: tuple[BlockSums, ...] = ()
 
     def __add__(self, other: StudySums) -> StudySums:
         parts = dict(self.parts)
         for key, sums in other.parts.items():
             parts[key] = parts[key] + sums if key in parts else sums
-        return StudySums(parts)
+        return StudySums(parts, thinned((*self.genes, *other.genes)))
 
 
 def total_sums(parts: Iterable[StudySums]) -> StudySums:
@@ -39,8 +44,14 @@ def total_sums(parts: Iterable[StudySums]) -> StudySums:
     return sum(parts, start=StudySums())
 
 
-def learned_priors(sums: StudySums, priors: WeightPriors) -> WeightPriors:
-    """One step of learning: the priors over all its contexts and ancestries, sorted by name."""
+def learned_priors(
+    sums: StudySums, priors: WeightPriors, scales: Scales | None = None, effects: int = 5, seed: int = 1
+) -> WeightPriors:
+    """One step of learning, from the sums under `priors`: over all contexts and ancestries, sorted by name.
+
+    Coefficients of annotations are sampled where genes say something of them; `effects` is the most that a
+    gene was fitted with.
+    """
     if not sums.parts:
         return priors
     contexts = tuple(sorted({name for names, _ in sums.parts for name in names}))
@@ -51,7 +62,11 @@ def learned_priors(sums: StudySums, priors: WeightPriors) -> WeightPriors:
         places = [contexts.index(c) * len(ancestries) + ancestries.index(a) for c in some for a in among]
         effects = part.effects.over(np.array(places), len(contexts) * len(ancestries))
         parts.append(replace(part, effects=effects))
-    return engine.learn(engine.total_sums(parts), whole, len(contexts), len(ancestries))
+    learned = engine.learn(sum(parts[1:], start=parts[0]), whole, len(contexts), len(ancestries))
+    if not sums.genes or scales is None:
+        return learned
+    posterior = coefficients(sums.genes, scales, priors, effects, seed)
+    return replace(learned, annotations=in_natural_units(posterior, scales))
 
 
 def local(priors: WeightPriors, contexts: Sequence[str], ancestries: Sequence[str]) -> WeightPriors:

@@ -18,8 +18,11 @@ from bayestwas.engine.ld import FactorLD
 from bayestwas.engine.single_effects import from_score
 from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors
 from bayestwas.errors import SettingsError, nearest
+from bayestwas.fit.annotations import Scales, scaled
 from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
 from bayestwas.fit.settings import Settings
+from bayestwas.fit.trait_priors import VARIANT
+from bayestwas.fit.weight_annotations import enrichment, gene_evidence, thinned
 from bayestwas.fit.weight_priors import StudySums, local, stored_priors
 
 Floats = NDArray[np.float64]
@@ -64,6 +67,7 @@ def fit_weights(
     priors = local(priors or WeightPriors(), contexts, ancestries)
     panels = read_panels(locus, settings.min_allele_count)
     genes = fittable_genes(locus, panels)
+    known = enrichment(locus, priors)
     p, s = locus.sizes[names.VARIANT], len(contexts) * len(ancestries)
     g, effects = len(genes), settings.expression_effects
     score = np.zeros((g, effects, p, s), dtype=np.float32)
@@ -77,7 +81,7 @@ def fit_weights(
         np.zeros(g, dtype=bool),
     )
     for i, gene in enumerate(genes):
-        index, expression = gene_expression(locus, gene, panels, contexts, ancestries)
+        index, expression = gene_expression(locus, gene, panels, contexts, ancestries, known)
         fitted = engine.fit_expression(expression, priors, effects=effects)
         score[i][:, index] = fitted.fit.score
         noise[i], n[i], window[i, index] = fitted.noise, expression.n, True
@@ -144,12 +148,14 @@ def gene_posterior(
     priors = stored_priors(weights)
     index = np.flatnonzero(data["window"].values)
     present = data["present"].values[:, index]
+    known = enrichment(locus, priors)
     candidates = engine.weight_candidates(
         _distance(locus, gene)[index],
         np.logical_or.reduce(present),
         marginals.sizes[names.CONTEXT],
         marginals.sizes[names.ANCESTRY],
         priors,
+        None if known is None else known[index],
     )
     score = data["score"].transpose("effect", names.VARIANT, STUDY).values[:, index].astype(np.float64)
     noise = data["noise"].values
@@ -157,19 +163,26 @@ def gene_posterior(
     return index, WeightPosterior(fit, candidates, noise, present)
 
 
-def weight_sums(locus: xr.DataTree, priors: WeightPriors, settings: Settings) -> StudySums:
-    """What the genes of one locus say about the priors of the weights."""
+def weight_sums(
+    locus: xr.DataTree, priors: WeightPriors, settings: Settings, scales: Scales | None = None
+) -> StudySums:
+    """What the genes of one locus say about the priors of the weights; of annotations with these `scales`."""
     contexts, ancestries = contexts_and_ancestries(locus)
     priors = local(priors, contexts, ancestries)
     panels = read_panels(locus, settings.min_allele_count)
-    parts = []
+    known = enrichment(locus, priors)
+    values = scaled(locus, VARIANT, scales) if scales is not None and scales[VARIANT] else None
+    parts, genes = [], []
     for gene in fittable_genes(locus, panels):
-        _, expression = gene_expression(locus, gene, panels, contexts, ancestries)
+        index, expression = gene_expression(locus, gene, panels, contexts, ancestries, known)
         fitted = engine.fit_expression(expression, priors, effects=settings.expression_effects, rounds=1)
         parts.append(engine.sums(fitted, expression, priors))
+        if values is not None and scales is not None:
+            genes.append(gene_evidence(fitted, expression, values[index], scales, priors))
     if not parts:
         return StudySums()
-    return StudySums({(tuple(contexts), tuple(ancestries)): engine.total_sums(parts)})
+    total = sum(parts[1:], start=parts[0])
+    return StudySums({(tuple(contexts), tuple(ancestries)): total}, thinned(genes))
 
 
 def fittable_genes(locus: xr.DataTree, panels: dict[tuple[str, str], Panel]) -> list[str]:
@@ -198,8 +211,10 @@ def gene_expression(
     panels: dict[tuple[str, str], Panel],
     contexts: list[str],
     ancestries: list[str],
+    known: Floats | None = None,
 ) -> tuple[NDArray[np.intp], Expression]:
-    """The variants of the cis-window and the summary of one gene over all contexts and ancestries."""
+    """The variants of the cis-window and the summary of one gene over all contexts and ancestries; `known`
+    (p,) is the `enrichment` of the variants of the locus."""
     index, distance = cis_window(locus, gene), _distance(locus, gene)
     studies = [(context, ancestry) for context in contexts for ancestry in ancestries]
     z, n, factors = np.full((len(studies), len(index)), np.nan), np.zeros(len(studies)), []
@@ -220,8 +235,9 @@ def gene_expression(
                 share[t, s] = share[s, t]
                 correlation[s, t] = correlation[t, s] = r * share[s, t]
     return index, Expression(
-        z, n, tuple(factors), correlation, share, distance[index], len(contexts), len(ancestries)
-    )
+        z, n, tuple(factors), correlation, share, distance[index], len(contexts), len(ancestries),
+        None if known is None else known[index],
+    )  # fmt: skip
 
 
 def _shared(first: Panel, second: Panel, row: Floats, other: Floats) -> tuple[float, float]:

@@ -11,15 +11,12 @@ from scipy import sparse
 
 from bayestwas.engine.draws import draw_weights
 from bayestwas.engine.gene_trait import (
-    DEFAULT_PRIORS,
+    EffectSizes,
     GeneColumns,
     GeneTraitPriors,
-    TraitSums,
     average,
     fit_direct,
     fit_gene_trait,
-    learn,
-    sums,
 )
 from bayestwas.engine.ld import LD, MatrixLD
 from bayestwas.engine.likelihood import Candidates, correlation
@@ -29,7 +26,7 @@ P = 8
 R = [0.7 ** np.abs(np.subtract.outer(np.arange(P), np.arange(P))).astype(float) for _ in range(2)]
 R[1] = R[1] ** 1.4
 N = np.array([4e4, 2e4])
-PRIORS = GeneTraitPriors(gene=0.1, direct=0.01, gene_variance=0.01, direct_variance=9e-4)
+PRIORS = GeneTraitPriors(0.1, 0.01, EffectSizes((0.01,)), EffectSizes((9e-4,)))
 
 
 def columns(
@@ -145,7 +142,7 @@ def exact_pip(z: np.ndarray, n: float, candidates: Candidates, fit: object) -> f
     c^2) - log(1 + s tau c^2) / 2 for weights c on variant j alone; on a grid fine against s_j and against 1
     / sqrt(s tau).
     """
-    s, tau, u = PRIORS.gene_variance, n, np.sqrt(n) * z
+    s, tau, u = PRIORS.gene_sizes.mean_variance, n, np.sqrt(n) * z
     evidence = fit.null[0]
     for j in range(P):
         mean, covariance = component_posterior(fit, candidates, 0, j, 0)
@@ -155,7 +152,7 @@ def exact_pip(z: np.ndarray, n: float, candidates: Candidates, fit: object) -> f
         inner = 1 + s * tau * grid**2
         bf = np.exp(0.5 * s * (u[j] * grid) ** 2 / inner) / np.sqrt(inner)
         evidence += fit.alpha[0, j, 0] * (density @ bf) / density.sum()
-    sd2 = PRIORS.direct_variance
+    sd2 = PRIORS.direct_sizes.mean_variance
     direct = PRIORS.direct * np.exp(0.5 * sd2 * u**2 / (1 + sd2 * tau)) / np.sqrt(1 + sd2 * tau)
     return float(PRIORS.gene * evidence / (1 + PRIORS.gene * evidence + direct.sum()))
 
@@ -246,7 +243,7 @@ def test_moments_of_the_effects_by_hand(two_genes: tuple[np.ndarray, list[np.nda
     rows = np.array([weights[0], 0.5 * weights[1]])
     target = columns(0, [rows, rows], weight=np.array([0.3, 0.7]))
     fit = fit_gene_trait(z, N, references(np.inf), [target], PRIORS, effects=1)
-    omega = PRIORS.gene_variance * correlation(PRIORS.gene_correlation, 2)
+    omega = 0.01 * correlation(0.9, 2)
     weight, moments = [], []
     for share, w in zip((0.3, 0.7), rows, strict=True):
         u = np.array([np.sqrt(n) * w @ one for n, one in zip(N, z, strict=True)])
@@ -285,7 +282,7 @@ def test_a_gene_without_weights_in_reach_keeps_its_prior(
     np.testing.assert_allclose(fit.alpha[0, :2] / fit.null[0], PRIORS.gene, rtol=1e-9)
     np.testing.assert_allclose(fit.effect[:2], 0.0, atol=1e-12)
     np.testing.assert_allclose(
-        fit.effect_covariance[:2], np.tile(PRIORS.gene_variance * correlation(0.9, 2), (2, 1, 1)), rtol=1e-9
+        fit.effect_covariance[:2], np.tile(PRIORS.gene_sizes.mean_variance * correlation(0.9, 2), (2, 1, 1)), rtol=1e-9
     )
     np.testing.assert_allclose(fit.positive[:2], 0.5)
     assert fit.pip_direct[3] == 0.0  # absent everywhere
@@ -333,28 +330,6 @@ def test_the_cut_posterior_is_the_mean_over_fits(two_genes: tuple[np.ndarray, li
     np.testing.assert_allclose(cut.effect, effect, rtol=1e-12)
 
 
-def test_sums_add_up_and_are_learned_from() -> None:
-    """Nothing seen returns the defaults; much seen returns what was seen."""
-    assert learn(TraitSums()) == DEFAULT_PRIORS
-    total = TraitSums(2e4, 1e5, 1e3, 1e7, 2e4 * 0.003, 1e3 * 2e-4)
-    learned = learn(total)
-    seen = [learned.gene, learned.direct, learned.gene_variance, learned.direct_variance]
-    np.testing.assert_allclose(seen, [0.2, 1e-4, 0.003, 2e-4], rtol=0.01)
-    assert total + TraitSums() == total
-    halves = [TraitSums(*(x / 2 for x in vars(total).values()))] * 2
-    assert sum(halves, start=TraitSums()) == total
-
-
-def test_sums_of_a_fit(two_genes: tuple[np.ndarray, list[np.ndarray]]) -> None:
-    z, weights = two_genes
-    targets = [columns(g, [w[None]] * 2) for g, w in enumerate(weights)]
-    fit = fit_gene_trait(z, N, references(np.inf), targets, PRIORS, effects=4)
-    total = sums(fit, P)
-    np.testing.assert_allclose(total.gene, fit.alpha.sum())
-    np.testing.assert_allclose(total.direct, fit.alpha_direct.sum())
-    assert (total.gene_candidates, total.direct_candidates) == (2, P)
-
-
 def test_contexts_share_the_prior_of_their_gene() -> None:
     """A gene without any signal is as improbable in ten contexts as in one: prior odds over one plus odds."""
     p, draws = 8, 16
@@ -364,7 +339,7 @@ def test_contexts_share_the_prior_of_their_gene() -> None:
     for contexts in (1, 10):
         flat = (np.full(draws, -np.log(draws)), np.repeat(np.arange(8), 2))
         targets = [GeneColumns(0, c, (column,), *flat) for c in range(contexts)]
-        priors = GeneTraitPriors(gene=0.05, direct=1e-4, gene_variance=0.01, direct_variance=0.001)
+        priors = GeneTraitPriors(0.05, 1e-4, EffectSizes((0.01,)), EffectSizes((0.001,)))
         fit = fit_gene_trait(np.zeros((1, p)), np.array([1e4]), [MatrixLD(np.eye(p))], targets, priors)
         pips.append(fit.gene_pip[0])
     np.testing.assert_allclose(pips[1], pips[0], rtol=1e-6)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -27,7 +30,6 @@ from bayestwas.engine.weights import (
     learn,
     sharing,
     sums,
-    total_sums,
 )
 
 SIZES, SIZE_WEIGHT = np.array([0.04, 0.15]), np.array([0.5, 0.5])
@@ -179,7 +181,7 @@ def test_recovery_over_genes() -> None:
     priors = WeightPriors()
     for _ in range(3):
         parts = [sums(fit_expression(one, priors, effects=4, rounds=1), one, priors) for one in genes]
-        total = total_sums(parts)
+        total = reduce(add, parts)
         priors = learn(total, priors, 3, 2)
     size_weight = np.array(priors.size_weights)
     check(sharing(priors, 3, 2), TRUTH, total.effects, np.array(priors.sizes), size_weight)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
@@ -25,7 +28,6 @@ from bayestwas.engine.weights import (
     moments,
     sharing,
     sums,
-    total_sums,
     weight_candidates,
 )
 
@@ -33,6 +35,10 @@ P = 10
 R = 0.6 ** np.abs(np.subtract.outer(np.arange(P), np.arange(P))).astype(float)
 DISTANCE = np.linspace(-450e3, 450e3, P)
 ALL_SHARED = WeightPriors(shared=1.0, unstructured=0.0, context_specific=0.0, ancestry_specific=0.0)
+
+
+def added(parts: Iterable[WeightSums]) -> WeightSums:
+    return reduce(add, parts)
 
 
 def panel(rng: np.random.Generator, n: int, p: int = P) -> np.ndarray:
@@ -432,7 +438,7 @@ def test_sums_add_up_whatever_the_order() -> None:
     one = expression(np.random.default_rng(16), 2, 1, (150.0, 80.0))
     priors = [WeightPriors(rate=rate) for rate in (0.1, 0.5, 1.0, 2.0, 4.0)]
     parts = [sums(fit_expression(one, prior), one, prior) for prior in priors]
-    forward, backward = total_sums(parts), total_sums(parts[::-1])
+    forward, backward = added(parts), added(parts[::-1])
     for name in ("genes", "found", "size", "mass", "exposure"):
         expected = np.sum([getattr(part, name) for part in parts], axis=0)
         np.testing.assert_allclose(getattr(forward, name), expected, rtol=1e-12)
@@ -474,7 +480,7 @@ def test_learning_moves_towards_the_truth() -> None:
     rates = [priors.rate]
     for _ in range(3):
         priors = learn(
-            total_sums([sums(fit_expression(g, priors, rounds=1), g, priors) for g in genes]), priors, 1, 1
+            added(sums(fit_expression(g, priors, rounds=1), g, priors) for g in genes), priors, 1, 1
         )
         rates.append(priors.rate)
     assert rates[3] < rates[1] < rates[0]

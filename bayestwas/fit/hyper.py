@@ -1,0 +1,163 @@
+"""The global step: sums over classes of all blocks -> posterior of the hyperparameters (models/hyper.md).
+
+Imports PyMC only where it samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayestwas.engine.likelihood import Floats
+from bayestwas.fit.annotations import Scales
+from bayestwas.fit.sampling import Sampling, compile_model
+from bayestwas.fit.trait_priors import DRAWS, BlockSums, TraitPriors
+
+SAMPLING = Sampling(draws=500, tune=500, chains=2, cores=2, target_accept=0.9)
+KINDS = ("gene", "variant")
+NONE = "none"  # stands where a study has no annotation, or no context
+# A posterior with a standard deviation above this share of the prior's was not informed by the data.
+UNINFORMED = 0.9
+SETTLED = 0.25  # posterior standard deviations
+
+
+def model_data(
+    blocks: Sequence[BlockSums],
+    annotations: Sequence[str],
+    variance: Floats,
+    reference: Floats,
+    effects: int,
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """DATA and coords of models/hyper.py.
+
+    Parameters
+    ----------
+    blocks : their sums. annotations : their names, in the order of the patterns.
+    variance : (2, S). reference : (2, A, A), under which the sums were made, over the ancestries of all
+        blocks sorted by name.
+    effects : L, the most effects that a block was fitted with.
+
+    Blocks without any evidence are left out. Annotations that are 0 for all classes stay, and the posterior
+    of their coefficients is the prior.
+    """
+    used = [block for block in blocks if len(block.log_sum)]
+    classes = sorted({one for block in used for one in block.classes})
+    number = {one: i for i, one in enumerate(classes)}
+    rows = sum(len(block.log_sum) for block in used)
+    log_sum = np.full((rows, len(classes), variance.shape[1]), -np.inf)
+    count = np.zeros((len(used), len(classes)))
+    place = np.full((len(used), effects), -1)
+    row = 0
+    for b, block in enumerate(used):
+        mine = [number[one] for one in block.classes]
+        here = slice(row, row + len(block.log_sum))
+        log_sum[here, mine] = block.log_sum
+        count[b, mine] = block.count
+        place[b, : len(block.log_sum)] = np.arange(here.start, here.stop)
+        row = here.stop
+    contexts = sorted({one.context for one in classes} - {""})
+    ancestries = gwas_ancestries(used)
+    score, information = np.zeros((2, rows, len(KINDS), len(ancestries)))
+    for block, begin in zip(used, place[:, 0], strict=True):
+        mine = [ancestries.index(name) for name in block.ancestries]
+        here = slice(begin, begin + len(block.score))
+        score[here, :, mine] = block.score
+        information[here, :, mine] = block.information
+    strong = np.flatnonzero(information.any(axis=(1, 2)))
+    labels, names = [*contexts] or [NONE], [*annotations] or [NONE]
+    data = {
+        "log_sum": log_sum, "place": place, "count": count,
+        "offset": np.array([one.offset for one in classes]),
+        "in_kind": np.array([[one.kind == kind for kind in KINDS] for one in classes], dtype=float),
+        "in_context": np.array([[one.context == c for c in labels] for one in classes], dtype=float),
+        "pattern": np.array([one.pattern or (0.0,) for one in classes], dtype=float),
+        "strong": strong, "score": score[strong], "information": information[strong],
+        "variance": variance, "reference": reference,
+    }  # fmt: skip
+    coords: dict[str, list[Any]] = {
+        "row": [*range(rows)], "block": [*range(len(used))], "effect": [*range(effects)],
+        "class": [*range(len(classes))], "size": [*range(variance.shape[1])], "signal": [*range(len(strong))],
+        "kind": [*KINDS], "context": labels, "annotation": names, "ancestry": [*ancestries],
+        "ancestry_": [*ancestries], "pair": [f"{a}-{b}" for a, b in combinations(ancestries, 2)],
+    }  # fmt: skip
+    return data, coords
+
+
+def gwas_ancestries(blocks: Sequence[BlockSums]) -> list[str]:
+    """The ancestries of all blocks, sorted by name."""
+    return sorted({name for block in blocks for name in block.ancestries})
+
+
+def learn(
+    data: dict[str, Any], coords: dict[str, list[Any]], seed: int, sampling: Sampling | None = None
+) -> xr.DataTree:
+    """Posterior of the hyperparameters by NUTS: the DataTree of `Compiled.sample`.
+
+    Source: the model of models/hyper.md. Raises what `compile_model` and `Compiled.sample` raise.
+    """
+    return compile_model("hyper", data, coords, sampling or SAMPLING).sample(data, seed)
+
+
+def trait_priors(posterior: xr.Dataset, scales: Scales) -> TraitPriors:
+    """Draws of the hyperparameters, at most DRAWS of them, evenly along the chains."""
+
+    def thinned(name: str, *dims: str) -> Floats:
+        values = posterior[name].transpose("chain", "draw", *dims).values
+        flat = values.reshape(values.shape[0] * values.shape[1], *values.shape[2:])
+        return np.asarray(flat[np.linspace(0, len(flat) - 1, min(DRAWS, len(flat))).astype(int)])
+
+    return TraitPriors(
+        tuple(map(str, posterior["context"].values)), tuple(map(str, posterior["ancestry"].values)), scales,
+        thinned("intercept", "kind"), thinned("context_effect", "context"),
+        thinned("coefficient", "annotation")[:, : sum(map(len, scales.values()))],
+        thinned("size_weight", "kind", "size"), thinned("correlation", "kind", "ancestry", "ancestry_"),
+    )  # fmt: skip
+
+
+def settled(now: TraitPriors, before: TraitPriors) -> bool:
+    """Whether another round would change nothing that matters: no log odds, context or coefficient has moved
+    by more than a quarter of its posterior standard deviation."""
+    if not before.learned or now.contexts != before.contexts:
+        return False
+    for name in ("intercept", "context", "coefficient"):
+        one, two = getattr(now, name), getattr(before, name)
+        if (np.abs(one.mean(axis=0) - two.mean(axis=0)) > SETTLED * one.std(axis=0) + 1e-12).any():
+            return False
+    return True
+
+
+# parameter of the table: (variable of the model, its dims after chain and draw, prior, unit)
+PARAMETERS = {
+    "log_odds": ("intercept", ("kind",), "intercept", "natural log of prior odds of a candidate"),
+    "context_effect": ("context_effect", ("context",), "context_effect", "natural log of an odds ratio"),
+    "enrichment": ("coefficient", ("annotation",), "coefficient", "natural log of an odds ratio"),
+    "size_weight": ("size_weight", ("kind", "size"), "size_weight", "probability"),
+    "correlation": ("correlation", ("kind", "ancestry", "ancestry_"), "correlation", "correlation"),
+}
+
+
+def table(posterior: xr.Dataset, prior_sd: dict[str, float]) -> pd.DataFrame:
+    """One row per hyperparameter: mean, standard deviation, 95% interval, whether the data informed it.
+
+    `prior_sd`: standard deviation of the prior, by the names in the third column of PARAMETERS.
+    """
+    rows = []
+    for parameter, (variable, dims, prior, unit) in PARAMETERS.items():
+        values = posterior[variable].transpose("chain", "draw", *dims)
+        flat = values.values.reshape(-1, *values.shape[2:])
+        for at in np.ndindex(*flat.shape[1:]):
+            label = [str(values[dim].values[i]) for dim, i in zip(dims, at, strict=True)]
+            if NONE in label or (parameter == "correlation" and at[1] >= at[2]):
+                continue
+            one = flat[:, *at]
+            low, high = np.quantile(one, [0.025, 0.975])
+            sd, known = one.std(ddof=1), prior_sd[prior]
+            told = (one.mean(), sd, low, high, known, bool(sd < UNINFORMED * known))
+            rows.append((parameter, " ".join(label), unit, *told))
+    columns = ["parameter", "of", "unit", "mean", "sd", "low", "high", "prior_sd", "informed"]
+    return pd.DataFrame(rows, columns=columns)
