@@ -8,7 +8,6 @@ over genes: `sums` is the E-step of one gene, `learn` the M-step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -112,10 +112,11 @@ def fit_study(
     scales = _scales(sources, mapper, watch) if learn else TraitPriors().scales
     weight_priors = WeightPriors()
     for number in range(settings.weight_rounds if learn else 0):
-        learn_weights = partial(_weight_sums, priors=weight_priors, settings=settings)
+        learn_weights = partial(_weight_sums, priors=weight_priors, settings=settings, scales=scales)
         label = f"Learning expression priors, round {number + 1}"
         total = total_sums(_kept(watch(label, mapper.map(learn_weights, sources), len(sources))))
-        weight_priors = learned_priors(total, weight_priors)
+        effects = settings.expression_effects
+        weight_priors = learned_priors(total, weight_priors, scales, effects, seed + number)
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
         folder = Path(scratch)
         draw = partial(
@@ -155,10 +156,10 @@ def _silent(label: str, results: Iterable[Any], total: int) -> Iterable[Any]:
     return results
 
 
-def _weight_sums(source: Source, priors: WeightPriors, settings: Settings) -> StudySums:
+def _weight_sums(source: Source, priors: WeightPriors, settings: Settings, scales: Scales) -> StudySums:
     """One block's share of learning; a block that fails says nothing here and is reported by `_finish`."""
     try:
-        return weight_sums(source(), priors, settings)
+        return weight_sums(source(), priors, settings, scales)
     except Exception:
         return StudySums()
 

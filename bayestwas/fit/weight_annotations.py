@@ -1,14 +1,15 @@
 """Annotations of variants in the priors of expression weights.
 
-What a gene says of them is the evidence of its single effects, collapsed to classes of variants with the same
-distance to the TSS and the same annotations; genes are the blocks of the global model (models/hyper.md), which
-knows the distance and learns the coefficients, with a regularised horseshoe, by NUTS.
+What a gene says of them is the evidence of its single effects, collapsed to classes of variants with the
+same distance to the TSS and the same annotations; genes are the blocks of the global model (models/hyper.md),
+which knows the distance and learns the coefficients, with a regularised horseshoe, by NUTS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from bayestwas import names
 from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors, distance_bin, variant_evidence
 from bayestwas.fit.annotations import Scales, patterns
-from bayestwas.fit.trait_priors import VARIANT, BlockSums, Class
+
+if TYPE_CHECKING:
+    from bayestwas.fit.sampling import Sampling  # workers do without it
 
 Floats = NDArray[np.float64]
 MOST_GENES = 2000  # whose evidence the global model is given
@@ -27,7 +30,7 @@ CENTRE = np.log(1e-4)
 
 
 def enrichment(locus: xr.DataTree, priors: WeightPriors) -> Floats | None:
-    """(p,) what the annotations of a locus add to the log odds of its variants; None where nothing is known."""
+    """(p,) what its annotations add to the log odds of a variant; None where nothing is known."""
     if not priors.annotations or names.ANNOTATIONS not in locus.children:
         return None
     data = locus[names.ANNOTATIONS].dataset
@@ -40,62 +43,78 @@ def enrichment(locus: xr.DataTree, priors: WeightPriors) -> Floats | None:
     return np.asarray(values.values[:, columns].astype(np.float64) @ coefficients)
 
 
+@dataclass(frozen=True)
+class GeneEvidence:
+    """What the R single effects of one gene say of classes of its variants.
+
+    Attributes
+    ----------
+    offset, pattern : (K,) log density by distance, (K, J) annotations on the scale of learning, of a class.
+    count : (K,) its variants. log_sum : (R, K) log of the sum of their Bayes factors.
+    """
+
+    offset: Floats
+    pattern: Floats
+    count: Floats
+    log_sum: Floats
+
+
 def gene_evidence(
     posterior: WeightPosterior, expression: Expression, values: Floats, scales: Scales, priors: WeightPriors
-) -> BlockSums:
+) -> GeneEvidence:
     """Evidence of one gene by classes of variants; `values` (p, J) on the scale of learning."""
-    bins = distance_bin(expression.distance)
-    rows = np.column_stack([bins, patterns(values, scales[VARIANT])])
-    unique, own = np.unique(rows, axis=0, return_inverse=True)
-    own = own.ravel()
     log_bf = variant_evidence(posterior)
     usable = np.isfinite(log_bf[0])
-    count = np.bincount(own[usable], minlength=len(unique)).astype(np.float64)
-    top = np.maximum(log_bf.max(axis=1, keepdims=True, initial=-np.inf), -700.0)
-    sums = np.array([np.bincount(own, row, minlength=len(unique)) for row in np.exp(log_bf - top)])
-    with np.errstate(divide="ignore"):
-        log_sum = np.log(sums) + top
-    classes = tuple(
-        Class(VARIANT, "", tuple(map(float, row[1:])), float(np.log(priors.density[int(row[0])])))
-        for row in unique
-    )
-    nothing = np.zeros((len(log_bf), 2, 1))
-    return BlockSums(classes, count, log_sum[:, :, None], nothing, nothing)
+    log_bf = log_bf[:, usable]
+    rows = np.column_stack([distance_bin(expression.distance), patterns(values, scales["variant"])])
+    unique, own = np.unique(rows[usable], axis=0, return_inverse=True)
+    own = own.ravel()
+    top = log_bf.max(axis=1, keepdims=True, initial=0.0)
+    sums = np.array([np.bincount(own, row, len(unique)) for row in np.exp(log_bf - top)])
+    return GeneEvidence(
+        np.log(np.array(priors.density)[unique[:, 0].astype(np.intp)]), unique[:, 1:],
+        np.bincount(own, minlength=len(unique)).astype(np.float64), np.log(np.maximum(sums, 1e-300)) + top,
+    )  # fmt: skip
 
 
-def thinned(blocks: Sequence[BlockSums]) -> tuple[BlockSums, ...]:
+def thinned(genes: Sequence[GeneEvidence]) -> tuple[GeneEvidence, ...]:
     """At most MOST_GENES, chosen by a hash of their numbers: as if at random, whatever their order."""
-    if len(blocks) <= MOST_GENES:
-        return tuple(blocks)
-    return tuple(
-        sorted(blocks, key=lambda one: crc32(np.ascontiguousarray(one.log_sum).tobytes()))[:MOST_GENES]
-    )
+    if len(genes) <= MOST_GENES:
+        return tuple(genes)
+    order = sorted(genes, key=lambda one: crc32(np.ascontiguousarray(one.log_sum).tobytes()))
+    return tuple(order[:MOST_GENES])
 
 
 def coefficients(
-    blocks: Sequence[BlockSums], scales: Scales, priors: WeightPriors, effects: int, seed: int
+    genes: Sequence[GeneEvidence],
+    scales: Scales,
+    priors: WeightPriors,
+    effects: int,
+    seed: int,
+    sampling: Sampling | None = None,
 ) -> xr.Dataset:
     """Posterior of the coefficients on the scale of learning. In the main process only: it samples."""
-    from bayestwas.fit import hyper  # imports PyMC, which workers do without
+    # PyMC, which workers do without, and containers that are made from weights
+    from bayestwas.fit import hyper
+    from bayestwas.fit.trait_priors import VARIANT, BlockSums, Class
 
-    expected = np.mean([np.exp([c.offset for c in one.classes]) @ one.count for one in blocks])
+    expected = float(np.mean([np.exp(one.offset) @ one.count for one in genes]))
     shift = float(np.log(priors.rate / max(expected, 1e-300)) - CENTRE)
-    moved = [
-        replace(one, classes=tuple(c._replace(offset=c.offset + shift) for c in one.classes))
-        for one in blocks
-    ]
-    labels = [one.name for one in scales[VARIANT]]
-    data, coords = hyper.model_data(moved, labels, np.ones((2, 1)), np.ones((2, 1, 1)), effects)
-    return hyper.learn(data, coords, seed)[names.POSTERIOR].to_dataset()
+    blocks = []
+    for one in genes:
+        classes = tuple(
+            Class(VARIANT, "", tuple(map(float, pattern)), float(offset) + shift)
+            for offset, pattern in zip(one.offset, one.pattern, strict=True)
+        )
+        nothing = np.zeros((len(one.log_sum), 2, 1))
+        blocks.append(BlockSums(classes, one.count, one.log_sum[:, :, None], nothing, nothing))
+    labels = [one.name for one in scales["variant"]]
+    data, coords = hyper.model_data(blocks, labels, np.ones((2, 1)), np.ones((2, 1, 1)), effects)
+    return hyper.learn(data, coords, seed, sampling)[names.POSTERIOR].to_dataset()
 
 
 def in_natural_units(posterior: xr.Dataset, scales: Scales) -> tuple[tuple[str, float], ...]:
     """Name and mean coefficient of each annotation, per unit of its file."""
     mean = posterior["coefficient"].mean(("chain", "draw"))
-    return tuple(
-        (
-            one.name,
-            float(mean.sel({names.ANNOTATION: one.name})) / (1.0 if one.binary or one.sd <= 0 else one.sd),
-        )
-        for one in scales[VARIANT]
-    )
+    units = {one.name: 1.0 if one.binary or one.sd <= 0 else one.sd for one in scales["variant"]}
+    return tuple((name, float(mean.sel({names.ANNOTATION: name})) / unit) for name, unit in units.items())

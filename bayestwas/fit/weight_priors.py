@@ -18,8 +18,7 @@ from bayestwas.engine import weights as engine
 from bayestwas.engine.sharing import definite_correlation
 from bayestwas.engine.weights import Matrix, WeightPriors, WeightSums
 from bayestwas.fit.annotations import Scales
-from bayestwas.fit.trait_priors import BlockSums
-from bayestwas.fit.weight_annotations import coefficients, in_natural_units, thinned
+from bayestwas.fit.weight_annotations import GeneEvidence, coefficients, in_natural_units, thinned
 
 Names = tuple[str, ...]
 
@@ -30,7 +29,7 @@ class StudySums:
     by gene; adds up over blocks."""
 
     parts: dict[tuple[Names, Names], WeightSums] = field(default_factory=dict)
-    genes: tuple[BlockSums, ...] = ()
+    genes: tuple[GeneEvidence, ...] = ()
 
     def __add__(self, other: StudySums) -> StudySums:
         parts = dict(self.parts)
@@ -60,8 +59,8 @@ def learned_priors(
     parts = []
     for (some, among), part in sorted(sums.parts.items()):
         places = [contexts.index(c) * len(ancestries) + ancestries.index(a) for c in some for a in among]
-        effects = part.effects.over(np.array(places), len(contexts) * len(ancestries))
-        parts.append(replace(part, effects=effects))
+        seen = part.effects.over(np.array(places), len(contexts) * len(ancestries))
+        parts.append(replace(part, effects=seen))
     learned = engine.learn(sum(parts[1:], start=parts[0]), whole, len(contexts), len(ancestries))
     if not sums.genes or scales is None:
         return learned

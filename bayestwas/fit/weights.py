@@ -21,7 +21,6 @@ from bayestwas.errors import SettingsError, nearest
 from bayestwas.fit.annotations import Scales, scaled
 from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
 from bayestwas.fit.settings import Settings
-from bayestwas.fit.trait_priors import VARIANT
 from bayestwas.fit.weight_annotations import enrichment, gene_evidence, thinned
 from bayestwas.fit.weight_priors import StudySums, local, stored_priors
 
@@ -171,7 +170,7 @@ def weight_sums(
     priors = local(priors, contexts, ancestries)
     panels = read_panels(locus, settings.min_allele_count)
     known = enrichment(locus, priors)
-    values = scaled(locus, VARIANT, scales) if scales is not None and scales[VARIANT] else None
+    values = scaled(locus, "variant", scales) if scales is not None and scales["variant"] else None
     parts, genes = [], []
     for gene in fittable_genes(locus, panels):
         index, expression = gene_expression(locus, gene, panels, contexts, ancestries, known)
