@@ -1,15 +1,14 @@
 """Priors of genes and variants, learned over the single effects of a genome, in PyMC. Its card is hyper.md.
 
     odds_c = exp(offset_c + intercept_kind(c) + context_effect_context(c) + pattern_c . coefficient)
-    number of effects of block b ~ Poisson(Lambda_b), at most L;  Lambda_b = sum_c count_bc odds_c
-    every effect is a candidate, chosen in proportion to the odds; its size is s with size_weight_(kind, s),
-    its effects on the ancestries are Normal(0, variance_(kind, s) correlation_kind)
+    P(signal i is candidate k of class c) = odds_c / M_i, P(none) = 1 / M_i, M_i = 1 + sum_c count_ic odds_c
+    P(data_i) / P(data_i | none) = (1 + S_i) / M_i
+    S_i = sum_c odds_c sum_s size_weight_s exp(log_sum_ics + ratio_is)
+    P(data of the rest) / P(... | none) = exp(sum_c odds_c (sum_s size_weight_s rest_cs - rest_count_c))
 
-    P(data_b) / P(data_b | none) = [1 + S_1 (1 + S_2 / 2 (1 + S_3 / 3 ...))] / sum_l Lambda_b^l / l!
-    S_l = sum_c odds_c sum_s size_weight_s exp(log_sum_lcs + ratio_ls)
-
-log_sum is the log of the sum of the Bayes factors of a class; a class is a kind, a context, an annotation
-pattern. They were computed at the correlation `reference`; `ratio` carries them to another one.
+A class is a kind, a context, an annotation pattern; log_sum the log of the sum of its Bayes factors at size
+s, computed at the correlation `reference` of effects between ancestries: `ratio` carries it to another one.
+The rest are the candidates that no signal is about, each unlikely: a Poisson process of effects.
 """
 
 from __future__ import annotations
@@ -32,8 +31,9 @@ ETA = 1.0  # of the LKJ prior of what is not shared: every correlation matrix is
 # name: (dims, unit, meaning)
 DATA = {
     "log_sum": (("row", "class", "size"), "natural log", "sum of Bayes factors of a class; -inf if empty"),
-    "place": (("block", "effect"), "row or -1", "which row is the l-th effect of a block; -1: there is none"),
-    "count": (("block", "class"), "candidates", "of a class in a block"),
+    "count": (("row", "class"), "candidates", "of a class that only this signal is about"),
+    "rest": (("class", "size"), "Bayes factors", "their sum over the candidates that no signal is about"),
+    "rest_count": (("class",), "candidates", "that no signal is about"),
     "offset": (("class",), "natural log", "odds of a class that are known beforehand"),
     "in_kind": (("class", "kind"), "0 or 1", "one 1 per row: gene or variant"),
     "in_context": (("class", "context"), "0 or 1", "the context of a class of genes; zeros for variants"),
@@ -68,7 +68,7 @@ def beta_shape(ancestries: int) -> np.ndarray:
 def constants(data: Values) -> dict[str, np.ndarray]:
     """The design; `scaled_sum` is exp(log_sum) in units of exp(`offset_of_row`), so that nothing overflows;
     `z` and `root` the score and the root of the information, `reference_bf` what they say at `reference`."""
-    given = {name: np.asarray(data[name], int if name in ("place", "strong") else float) for name in DATA}
+    given = {name: np.asarray(data[name], int if name == "strong" else float) for name in DATA}
     log_sum, reference, score = (given.pop(name) for name in ("log_sum", "reference", "score"))
     largest = np.maximum(log_sum.max(axis=(1, 2), initial=0.0), 0.0)
     root = np.sqrt(given.pop("information"))
@@ -119,18 +119,10 @@ def correlations(shared: Any, partial: Any, ancestries: int, xp: Any) -> Any:
     return shared[:, None, None] + (1 - shared[:, None, None]) * (factor @ factor.transpose((0, 2, 1)))
 
 
-def ordered(log_terms: Any) -> Any:
-    """log of 1 + S_1 (1 + S_2 / 2 (1 + ...)) per block, from the logs of S_l, one array per effect."""
-    total = 0.0
-    for number, term in reversed(list(enumerate(log_terms, start=1))):
-        total = pt.softplus(term - np.log(number) + total)
-    return total
-
-
 def build(data: Values, coords: Coords) -> pm.Model:
-    """The model of all blocks. `data` has the entries of DATA, `coords` their dims; the kinds are KINDS."""
+    """The model of all signals. `data` has the entries of DATA, `coords` their dims; the kinds are KINDS."""
     labels = {name: list(values) for name, values in coords.items()} | {"kind": list(KINDS)}
-    effects, ancestries = len(labels["effect"]), len(labels["ancestry"])
+    ancestries = len(labels["ancestry"])
     dims = {name: row[0] for name, row in DATA.items()} | {"scaled_sum": DATA["log_sum"][0]}
     dims |= {"offset_of_row": ("row",), "reference_bf": ("signal", "kind", "size")}
     dims |= dict.fromkeys(("z", "root"), DATA["score"][0])
@@ -152,8 +144,8 @@ def build(data: Values, coords: Coords) -> pm.Model:
         in_kind = given["in_kind"]
         eta = given["offset"] + in_kind @ intercept + given["in_context"] @ context
         odds = pt.exp(eta + given["pattern"] @ coefficient)
-        scaled = given["scaled_sum"]
-        sums = scaled.flatten(2) @ (odds[:, None] * (in_kind @ size_weight)).ravel()
+        scaled, weight = given["scaled_sum"], odds[:, None] * (in_kind @ size_weight)  # (class, size)
+        sums = scaled.flatten(2) @ weight.ravel()
         # rows that say something of the correlation: their Bayes factors at the correlation of now
         now = log_bf(given["z"], given["root"], given["variance"], omega, pt)
         ratio = now - given["reference_bf"]
@@ -162,10 +154,11 @@ def build(data: Values, coords: Coords) -> pm.Model:
         weighted = size_weight * pt.exp(ratio - top[:, None, None]) * by_kind.transpose((0, 2, 1))
         log_s = pt.log(sums + 1e-300) + given["offset_of_row"]
         signals = pt.log(weighted.sum(axis=(1, 2)) + 1e-300) + top + given["offset_of_row"][given["strong"]]
-        log_s = pt.concatenate([pt.set_subtensor(log_s[given["strong"]], signals), [-1e6]])  # -1: no effect
-        log_mass = pt.log(given["count"] @ odds + 1e-300)
-        evidence = ordered([log_s[given["place"][:, number]] for number in range(effects)])
-        pm.Potential("evidence", pt.sum(evidence - ordered([log_mass] * effects)))
+        log_s = pt.set_subtensor(log_s[given["strong"]], signals)
+        evidence = pt.sum(pt.softplus(log_s) - pt.log1p(given["count"] @ odds))
+        pm.Potential(
+            "evidence", evidence + pt.sum(weight * given["rest"]) - pt.sum(odds * given["rest_count"])
+        )
         pm.Deterministic("baseline", pt.exp(intercept), dims="kind")
         pm.Deterministic("context_effect", context, dims="context")
         pm.Deterministic("context_prior", pt.exp(intercept[0] + context), dims="context")
@@ -176,14 +169,16 @@ def build(data: Values, coords: Coords) -> pm.Model:
 
 
 def simulate(rng: np.random.Generator, coords: Coords, fixed: Values | None = None) -> dict[str, Any]:
-    """PARAMETERS, DATA, Deterministics of both, and `causal` (block, kind): how many effects are of a kind.
+    """PARAMETERS, DATA, Deterministics of both, and `causal` (row, kind); entries of `fixed` are taken.
 
-    Every effect has data of its own, in two parts: a z-score of every candidate, Normal(0, 1) or, for the
+    Every signal has data of its own, in two parts: a z-score of every candidate, Normal(0, 1) or, for the
     causal one, Normal(`location`, 1); and of every kind a score with the given information on the ancestries.
+    A candidate of the rest has a z-score only, Normal(`faint`, 1) if it is causal, whatever the size; the
+    density is the limit of small odds, and exact where `faint` is 0 (the default: the rest says nothing).
     """
-    dims = ("block", "effect", "class", "context", "annotation", "size", "ancestry", "kind")
-    blocks, effects, c, contexts, annotations, s, ancestries, kinds = (len(coords[name]) for name in dims)
-    rows, genes = blocks * effects, np.arange(c) % 2 == 0  # every other class
+    dims = ("row", "class", "context", "annotation", "size", "ancestry", "kind")
+    rows, c, contexts, annotations, s, ancestries, kinds = (len(coords[name]) for name in dims)
+    genes = np.arange(c) % 2 == 0  # every other class
     shape = np.tile(beta_shape(ancestries), (kinds, 1))
     made_up = {
         "intercept": rng.normal(CENTRE, WIDTH), "context_spread": abs(rng.normal()),
@@ -195,13 +190,14 @@ def simulate(rng: np.random.Generator, coords: Coords, fixed: Values | None = No
         "in_kind": np.stack([genes, ~genes], axis=1).astype(float), "offset": np.zeros(c),
         "in_context": genes[:, None] * np.eye(contexts)[rng.integers(contexts, size=c)],
         "pattern": rng.integers(2, size=(c, annotations)).astype(float),
-        "count": rng.poisson(np.where(genes, 3, 30), size=(blocks, c)), "location": 3.0,
+        "count": rng.poisson(np.where(genes, 3, 30), size=(rows, c)),
+        "rest_count": rng.poisson(np.where(genes, 50, 500), size=c), "location": 3.0, "faint": 0.0,
         "variance": np.tile(4.0 ** np.arange(s), (kinds, 1)),
         "information": np.ones((rows, kinds, ancestries)),
         "reference": np.tile(0.1 * np.eye(ancestries) + 0.9, (kinds, 1, 1)),
     }  # fmt: skip
     out: dict[str, Any] = {**made_up, **(fixed or {})}
-    out |= {"place": np.arange(rows).reshape(blocks, effects), "strong": np.arange(rows)}
+    out["strong"] = np.arange(rows)
     out["context_effect"] = out["context_spread"] * out["context_deviation"]
     free = out["global_scale"] * out["local_scale"]
     out["coefficient"] = free / np.sqrt(1 + (free / SLAB) ** 2) * out["standard_coefficient"]
@@ -209,28 +205,27 @@ def simulate(rng: np.random.Generator, coords: Coords, fixed: Values | None = No
     out["context_prior"] = np.exp(out["intercept"][0] + out["context_effect"])
     out["correlation"] = correlations(out["shared"], out["partial"], ancestries, np)
     eta = out["offset"] + out["in_kind"] @ out["intercept"] + out["in_context"] @ out["context_effect"]
-    mass = out["count"] * np.exp(eta + out["pattern"] @ out["coefficient"])  # (block, class)
-    steps = np.cumsum(np.log(mass.sum(axis=1)[:, None] / np.arange(1, effects + 1)), axis=1)
-    number = np.array([rng.choice(effects + 1, p=_shares(row)) for row in np.pad(steps, ((0, 0), (1, 0)))])
-    there = np.arange(out["count"].max()) < np.repeat(out["count"], effects, axis=0)[:, :, None]
+    odds = np.exp(eta + out["pattern"] @ out["coefficient"])
+    share = np.column_stack([out["count"] * odds, np.ones(rows)])  # (row, class and nothing)
+    there = np.arange(out["count"].max(initial=1)) < out["count"][:, :, None]
     z = rng.standard_normal(there.shape)  # (row, class, candidate)
     score = np.sqrt(out["information"]) * rng.standard_normal((rows, kinds, ancestries))
-    out["causal"] = np.zeros((blocks, kinds))
-    for row in np.flatnonzero(np.arange(effects) < number[:, None]):
-        chosen = rng.choice(c, p=mass[row // effects] / mass[row // effects].sum())
+    out["causal"] = np.zeros((rows, kinds))
+    for row, weight in enumerate(share):
+        chosen = rng.choice(c + 1, p=weight / weight.sum())
+        if chosen == c:
+            continue
         kind = int(out["in_kind"][chosen].argmax())
         sd = np.sqrt(rng.choice(out["variance"][kind], p=out["size_weight"][kind]))
-        z[row, chosen, 0] += out["location"]
         effect = sd * rng.multivariate_normal(np.zeros(ancestries), out["correlation"][kind])
+        z[row, chosen, 0] += out["location"]
         score[row, kind] += out["information"][row, kind] * effect
-        out["causal"][row // effects, kind] += 1
+        out["causal"][row, kind] = 1.0
     at = np.where(there, out["location"] * z - 0.5 * out["location"] ** 2, -np.inf)
     root = np.sqrt(out["information"])
     bf = log_bf(score / root, root, out["variance"], out["reference"], np)
     out["log_sum"] = np.logaddexp.reduce(at, axis=2)[:, :, None] + bf[:, out["in_kind"].argmax(axis=1)]
-    return {**out, "score": score}
-
-
-def _shares(log_weight: np.ndarray) -> np.ndarray:
-    weight = np.exp(log_weight - log_weight.max())
-    return weight / weight.sum()
+    faint = [rng.standard_normal(n) + out["faint"] * (rng.random(n) < o / (1 + o))
+             for n, o in zip(out["rest_count"], odds, strict=True)]  # fmt: skip
+    total = np.array([np.exp(out["faint"] * x - 0.5 * out["faint"] ** 2).sum() for x in faint])
+    return {**out, "score": score, "rest": np.tile(total[:, None], (1, s))}

@@ -26,6 +26,8 @@ from bayestwas.engine.single_effects import inclusion
 
 # An effect less probable than this is not counted as there; the first such one is kept as the last row.
 THERE = 0.05
+# Log Bayes factor above which a candidate of the rest is none of it: an effect that could not be fitted.
+MOST_FAINT = 10.0
 # A kind less probable than this, in an effect, says nothing of the correlation of its effects.
 OF_KIND = 0.05
 
@@ -88,22 +90,36 @@ def bayes_factors(score: Floats, information: Floats, sizes: EffectSizes) -> Flo
     )
 
 
-def class_sums(seen: Evidence, gene_class: NDArray[np.intp], variant_class: NDArray[np.intp]) -> Floats:
-    """(R, C, S) log of the sum of the Bayes factors of each class; -inf where it has none. C is the largest
-    class and one; the classes of genes and variants are different ones."""
+def class_sums(
+    seen: Evidence, gene_class: NDArray[np.intp], variant_class: NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """What the signals say of classes of candidates, and what the rest says.
+
+    The rest is the last row of the evidence, the effect that is not there: its Bayes factors are those of all
+    candidates given the signals. In the row of a signal a candidate that it is not about has the same Bayes
+    factor as there; what it has more is the signal's own.
+
+    Returns
+    -------
+    (R - 1, C, S) log of the sum over each class of what Bayes factors exceed those of the rest, -inf where
+    nothing does; (C, S) sums of the Bayes factors of the rest. C is the largest class and one; the classes of
+    genes and of variants are different ones.
+    """
     classes = int(max(gene_class.max(initial=-1), variant_class.max(initial=-1))) + 1
-    out = np.full((len(seen.variant), classes, seen.variant.shape[2]), -np.inf)
+    rows, sizes = len(seen.variant) - 1, seen.variant.shape[2]
+    out, rest = np.full((rows, classes, sizes), -np.inf), np.zeros((classes, sizes))
     for log_bf, owner in ((seen.gene, gene_class), (seen.variant, variant_class)):
         if not len(owner):
             continue
-        present = np.unique(owner)
-        top = log_bf.max(axis=1, keepdims=True)
-        top = np.where(np.isfinite(top), top, 0.0)
-        scaled = np.exp(log_bf - top)
-        sums = np.stack([scaled[:, owner == c].sum(axis=1) for c in present], axis=1)
-        with np.errstate(divide="ignore"):
-            out[:, present] = np.log(sums) + top
-    return out
+        faint = np.minimum(log_bf[-1], MOST_FAINT)
+        top = np.where(np.isfinite(log_bf[:-1]), log_bf[:-1], 0.0).max(axis=1, initial=0.0, keepdims=True)
+        excess = np.maximum(np.exp(log_bf[:-1] - top) - np.exp(faint - top), 0.0)
+        for c in np.unique(owner):
+            mine = owner == c
+            rest[c] = np.exp(faint[mine]).sum(axis=0)
+            with np.errstate(divide="ignore"):
+                out[:, c] = np.log(excess[:, mine].sum(axis=1)) + top[:, 0]
+    return out, rest
 
 
 def averaged(

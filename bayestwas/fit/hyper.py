@@ -27,11 +27,7 @@ SETTLED = 0.25  # posterior standard deviations
 
 
 def model_data(
-    blocks: Sequence[BlockSums],
-    annotations: Sequence[str],
-    variance: Floats,
-    reference: Floats,
-    effects: int,
+    blocks: Sequence[BlockSums], annotations: Sequence[str], variance: Floats, reference: Floats
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """DATA and coords of models/hyper.py.
 
@@ -40,50 +36,42 @@ def model_data(
     blocks : their sums. annotations : their names, in the order of the patterns.
     variance : (2, S). reference : (2, A, A), under which the sums were made, over the ancestries of all
         blocks sorted by name.
-    effects : L, the most effects that a block was fitted with.
 
-    Blocks without any evidence are left out. Annotations that are 0 for all classes stay, and the posterior
-    of their coefficients is the prior.
+    Annotations that are 0 for all classes stay, and the posterior of their coefficients is the prior.
     """
-    used = [block for block in blocks if len(block.log_sum)]
-    classes = sorted({one for block in used for one in block.classes})
+    classes = sorted({one for block in blocks for one in block.classes})
     number = {one: i for i, one in enumerate(classes)}
-    rows = sum(len(block.log_sum) for block in used)
-    log_sum = np.full((rows, len(classes), variance.shape[1]), -np.inf)
-    count = np.zeros((len(used), len(classes)))
-    place = np.full((len(used), effects), -1)
+    ancestries = gwas_ancestries(blocks)
+    rows, sizes = sum(len(block.log_sum) for block in blocks), variance.shape[1]
+    log_sum = np.full((rows, len(classes), sizes), -np.inf)
+    rest, rest_count = np.zeros((len(classes), sizes)), np.zeros(len(classes))
+    score, information = np.zeros((2, rows, len(KINDS), len(ancestries)))
     row = 0
-    for b, block in enumerate(used):
+    for block in blocks:
         mine = [number[one] for one in block.classes]
         here = slice(row, row + len(block.log_sum))
         log_sum[here, mine] = block.log_sum
-        count[b, mine] = block.count
-        place[b, : len(block.log_sum)] = np.arange(here.start, here.stop)
+        rest[mine] += block.rest
+        rest_count[mine] += block.count
+        place = [ancestries.index(name) for name in block.ancestries]
+        score[here, :, place], information[here, :, place] = block.score, block.information
         row = here.stop
-    contexts = sorted({one.context for one in classes} - {""})
-    ancestries = gwas_ancestries(used)
-    score, information = np.zeros((2, rows, len(KINDS), len(ancestries)))
-    for block, begin in zip(used, place[:, 0], strict=True):
-        mine = [ancestries.index(name) for name in block.ancestries]
-        here = slice(begin, begin + len(block.score))
-        score[here, :, mine] = block.score
-        information[here, :, mine] = block.information
     strong = np.flatnonzero(information.any(axis=(1, 2)))
-    labels, names = [*contexts] or [NONE], [*annotations] or [NONE]
+    contexts = sorted({one.context for one in classes} - {""}) or [NONE]
     data = {
-        "log_sum": log_sum, "place": place, "count": count,
+        "log_sum": log_sum, "count": np.zeros((rows, len(classes))), "rest": rest, "rest_count": rest_count,
         "offset": np.array([one.offset for one in classes]),
         "in_kind": np.array([[one.kind == kind for kind in KINDS] for one in classes], dtype=float),
-        "in_context": np.array([[one.context == c for c in labels] for one in classes], dtype=float),
+        "in_context": np.array([[one.context == c for c in contexts] for one in classes], dtype=float),
         "pattern": np.array([one.pattern or (0.0,) for one in classes], dtype=float),
         "strong": strong, "score": score[strong], "information": information[strong],
         "variance": variance, "reference": reference,
     }  # fmt: skip
     coords: dict[str, list[Any]] = {
-        "row": [*range(rows)], "block": [*range(len(used))], "effect": [*range(effects)],
-        "class": [*range(len(classes))], "size": [*range(variance.shape[1])], "signal": [*range(len(strong))],
-        "kind": [*KINDS], "context": labels, "annotation": names, "ancestry": [*ancestries],
-        "ancestry_": [*ancestries], "pair": [f"{a}-{b}" for a, b in combinations(ancestries, 2)],
+        "row": [*range(rows)], "class": [*range(len(classes))], "size": [*range(sizes)],
+        "signal": [*range(len(strong))], "kind": [*KINDS], "context": contexts,
+        "annotation": [*annotations] or [NONE], "ancestry": ancestries, "ancestry_": ancestries,
+        "pair": [f"{a}-{b}" for a, b in combinations(ancestries, 2)],
     }  # fmt: skip
     return data, coords
 

@@ -62,13 +62,13 @@ def learn_priors(
     number, done = 0, False
     while number < settings.trait_rounds and not done:
         number += 1
-        blocks = [block for block in collect(priors, number) if len(block.log_sum)]
+        blocks = collect(priors, number)
         if not blocks:
             return Learned(
                 TraitPriors(), None, NOT_LEARNED.told, "documented defaults: no block could be learned from"
             )
         at = _reference(priors, hyper.gwas_ancestries(blocks))
-        data, coords = hyper.model_data(blocks, labels, GRIDS, at, settings.trait_effects)
+        data, coords = hyper.model_data(blocks, labels, GRIDS, at)
         steps = (hyper.learn(data, coords, seed + number) for _ in range(1))
         [fit] = watch(f"Sampling the global model, round {number}", steps, 1)
         now = hyper.trait_priors(fit[names.POSTERIOR].dataset, scales)

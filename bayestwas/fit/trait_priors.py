@@ -42,17 +42,19 @@ class Class(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockSums:
-    """What the single effects of one block say of classes; R effects, C classes, S sizes, A ancestries.
+    """What the single effects of one block say of classes; R signals, C classes, S sizes, A ancestries.
 
     Attributes
     ----------
-    classes : C of them. count : (C,) candidates. log_sum : (R, C, S), see models/hyper.md.
+    classes : C of them. count : (C,) candidates. log_sum : (R, C, S), and rest : (C, S), see
+        `engine.evidence.class_sums`.
     score, information : (R, 2, A), see `engine.evidence`. ancestries : A of them.
     """
 
     classes: tuple[Class, ...]
     count: Floats
     log_sum: Floats
+    rest: Floats
     score: Floats
     information: Floats
     ancestries: tuple[str, ...] = ("all",)
@@ -156,6 +158,7 @@ def block_sums(
     usable = np.isfinite(seen.variant[0]).any(axis=1)
     count = np.bincount(gene_class, minlength=len(classes) + len(variants)).astype(np.float64)
     count += np.bincount(variant_class[usable], minlength=len(count))
-    log_sum = class_sums(seen, gene_class, variant_class)
+    log_sum, rest = class_sums(seen, gene_class, variant_class)
     gwas = tuple(prepared.ancestries[: len(prepared.z)])
-    return BlockSums((*classes, *variants), count, log_sum, seen.score, seen.information, gwas)
+    every = (*classes, *variants)
+    return BlockSums(every, count, log_sum, rest, seen.score[:-1], seen.information[:-1], gwas)
