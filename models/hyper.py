@@ -55,8 +55,9 @@ PARAMETERS = {
     "shared": (("kind",), "correlation", "of an effect in all ancestries alike"),
     "partial": (("kind", "pair"), "0 to 1", "(1 + partial correlation) / 2 of what is left, by pair"),
 }
-# prior standard deviations; a posterior as wide was not informed by the data
+# prior standard deviations, of three sizes and three ancestries; a posterior as wide was not informed
 PRIOR_SD = {"intercept": WIDTH, "context_effect": 1.0, "coefficient": 0.785}
+PRIOR_SD |= {"size_weight": np.sqrt(2 / 63), "correlation": np.sqrt(1 / 18 + 1 / 6 / 4)}
 Coords, Values = Mapping[str, Sequence[Any]], Mapping[str, Any]
 
 
@@ -145,7 +146,7 @@ def build(data: Values, coords: Coords) -> pm.Model:
         eta = given["offset"] + in_kind @ intercept + given["in_context"] @ context
         odds = pt.exp(eta + given["pattern"] @ coefficient)
         scaled, weight = given["scaled_sum"], odds[:, None] * (in_kind @ size_weight)  # (class, size)
-        sums = scaled.flatten(2) @ weight.ravel()
+        sums = scaled.reshape((scaled.shape[0], weight.size)) @ weight.ravel()  # there may be no rows
         # rows that say something of the correlation: their Bayes factors at the correlation of now
         now = log_bf(given["z"], given["root"], given["variance"], omega, pt)
         ratio = now - given["reference_bf"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import factorial
 from typing import Any
 
 import numpy as np
@@ -24,19 +23,17 @@ DESIGN = {
 }
 
 
-def coords(blocks: int, effects: int) -> dict[str, list[Any]]:
-    """Every effect of every block has a row, and every row says something of the correlation."""
-    rows = list(range(blocks * effects))
+def coords(rows: int) -> dict[str, list[Any]]:
+    """Every signal says something of the correlation."""
     return {
-        "row": rows, "signal": rows, "block": list(range(blocks)), "effect": list(range(effects)),
-        "class": [f"class{c}" for c in range(7)], "kind": ["gene", "variant"], "context": CONTEXTS,
-        "annotation": ANNOTATIONS, "size": SIZES, "ancestry": ANCESTRIES, "ancestry_": ANCESTRIES,
-        "pair": ["AFR-EAS", "AFR-EUR", "EAS-EUR"],
+        "row": list(range(rows)), "signal": list(range(rows)), "class": [f"class{c}" for c in range(7)],
+        "kind": ["gene", "variant"], "context": CONTEXTS, "annotation": ANNOTATIONS, "size": SIZES,
+        "ancestry": ANCESTRIES, "ancestry_": ANCESTRIES, "pair": ["AFR-EAS", "AFR-EUR", "EAS-EUR"],
     }  # fmt: skip
 
 
-COORDS = coords(5, 3)
-# so likely that five blocks hold genes and variants
+COORDS = coords(6)
+# so likely that six signals hold genes and variants
 POINT = {
     "intercept": np.log([0.2, 0.05]),
     "context_spread": 0.7,
@@ -50,9 +47,11 @@ POINT = {
 }
 FIXED = {
     **DESIGN,
-    "count": np.random.default_rng(2).poisson([2, 2, 1, 1, 20, 5, 1], size=(5, 7)),
+    "count": np.random.default_rng(2).poisson([2, 2, 1, 1, 20, 5, 1], size=(6, 7)),
+    "rest_count": np.array([8, 5, 6, 3, 60, 20, 4]),
+    "faint": 0.1,  # so small that a Poisson process is what it is the limit of
     "offset": np.array([0.0, 0.3, 0.0, -0.2, 0.0, 0.0, 0.4]),
-    "information": np.random.default_rng(3).uniform(0.5, 4.0, size=(15, 2, 3)),
+    "information": np.random.default_rng(3).uniform(0.5, 4.0, size=(6, 2, 3)),
 }
 
 
@@ -75,44 +74,39 @@ def log_bf(score: np.ndarray, information: np.ndarray, covariance: np.ndarray) -
     return float(normal.logpdf(score[seen], cov=both) - normal.logpdf(score[seen], cov=noise))
 
 
-def effect_bf(data: dict[str, Any], point: dict[str, Any], row: int, share: np.ndarray) -> float:
-    """Bayes factor of an effect that is a candidate of a class with the probability `share` (class,), all of
-    them alike: what the data of a row say of it, class by class and size by size."""
-    own = {kind: correlation(point["shared"][kind], point["partial"][kind]) for kind in range(2)}
-    terms = [-np.inf]
-    for c, p in enumerate(share):
-        kind = int(np.argmax(data["in_kind"][c]))
-        for s, (weight, log_sum) in enumerate(
-            zip(point["size_weight"][kind], data["log_sum"][row, c], strict=True)
-        ):
-            moved = 0.0
-            if row in data["strong"]:
-                at = list(data["strong"]).index(row)
-                u, j = data["score"][at, kind], data["information"][at, kind]
-                v = data["variance"][kind, s]
-                moved = log_bf(u, j, v * own[kind]) - log_bf(u, j, v * data["reference"][kind])
-            terms.append(np.log(p) + np.log(weight) + log_sum + moved)
-    return float(special.logsumexp(terms))
+def moved(data: dict[str, Any], point: dict[str, Any], row: int, kind: int, size: int) -> float:
+    """What the correlation of the point adds to a log Bayes factor at the `reference`."""
+    if row not in data["strong"]:
+        return 0.0
+    at = list(data["strong"]).index(row)
+    seen = data["score"][at, kind], data["information"][at, kind]
+    own, v = correlation(point["shared"][kind], point["partial"][kind]), data["variance"][kind, size]
+    return log_bf(*seen, v * own) - log_bf(*seen, v * data["reference"][kind])
 
 
 def log_density(data: dict[str, Any], point: dict[str, Any]) -> tuple[float, float]:
-    """Blocks one by one, and in them every number of effects. Likelihood, prior."""
+    """Every class and size of every signal, one by one, in logarithms. Likelihood, prior."""
     context = point["context_spread"] * point["context_deviation"]
     free = point["global_scale"] * point["local_scale"]
     coefficient = point["standard_coefficient"] * np.sqrt(2.0**2 * free**2 / (2.0**2 + free**2))
-    odds = []
-    for c, kind in enumerate(np.argmax(data["in_kind"], axis=1)):
-        log_odds = data["offset"][c] + point["intercept"][kind] + data["pattern"][c] @ coefficient
-        odds.append(np.exp(log_odds + (data["in_context"][c] @ context if kind == 0 else 0.0)))
-    total = 0.0
-    for place, count in zip(data["place"], data["count"], strict=True):
-        expected = float(count @ np.array(odds))
-        prior = np.array([expected**number / factorial(number) for number in range(len(place) + 1)])
-        log_share = np.log(prior / prior.sum())
-        share = np.array(odds) / max(expected, 1e-300)  # of one candidate; log_sum adds up the candidates
-        seen = [effect_bf(data, point, row, share) if row >= 0 else -np.inf for row in place]
-        given = [sum(seen[:number]) for number in range(len(place) + 1)]
-        total += float(special.logsumexp(log_share + given)) if expected > 0 else 0.0
+    kinds, log_odds = np.argmax(data["in_kind"], axis=1), []
+    for c, kind in enumerate(kinds):
+        one = data["offset"][c] + point["intercept"][kind] + data["pattern"][c] @ coefficient
+        log_odds.append(one + (data["in_context"][c] @ context if kind == 0 else 0.0))
+    classes = list(enumerate(zip(kinds, log_odds, strict=True)))
+    weights, total = point["size_weight"], 0.0
+    for row, (log_sum, count) in enumerate(zip(data["log_sum"], data["count"], strict=True)):
+        evidence, mass = [0.0], 1.0
+        for c, (kind, one) in classes:
+            mass += count[c] * np.exp(one)
+            evidence += [
+                one + np.log(w) + log_sum[c, s] + moved(data, point, row, kind, s)
+                for s, w in enumerate(weights[kind])
+            ]
+        total += special.logsumexp(evidence) - np.log(mass)
+    # a Poisson process of rate odds: Poisson(0 | rate) each, and the rate times the mean Bayes factor
+    for c, (kind, one) in classes:
+        total += np.exp(one) * (data["rest"][c] @ weights[kind] - data["rest_count"][c])
     # LKJ(1) over three ancestries: pairs with the first have Beta(3/2, 3/2), the last one Beta(1, 1)
     partial = [stats.beta.logpdf(point["partial"][:, k], b, b) for k, b in enumerate((1.5, 1.5, 1.0))]
     priors = [
@@ -126,21 +120,21 @@ def log_density(data: dict[str, Any], point: dict[str, Any]) -> tuple[float, flo
         stats.beta.logpdf(point["shared"], 2.0, 1.0),
         partial,
     ]
-    return total, float(sum(np.sum(prior) for prior in priors))
+    return float(total), float(sum(np.sum(prior) for prior in priors))
 
 
 # simulate(np.random.default_rng(4), COORDS, {**FIXED, **POINT}), then sum(log_density(data, POINT))
-GOLDEN = 10.987874448896129
+GOLDEN = 2.686631315332832
 
-SBC_COORDS = coords(100, 3)
+SBC_COORDS = coords(300)
 
 
 def sbc_fixed(rng: np.random.Generator) -> dict[str, Any]:
-    """100 blocks of some 15 genes and 500 variants. At the medians of the prior 20 effects are there, on
-    average over it more; each with an information that tells of the correlation."""
+    """300 signals among some 15 genes and 500 variants each, which tell of the correlation. The rest says
+    nothing: there the density is a limit, and the simulation is not."""
     return {
         **DESIGN,
-        "count": rng.poisson([5, 5, 3, 2, 450, 45, 5], size=(100, 7)),
+        "count": rng.poisson([5, 5, 3, 2, 450, 45, 5], size=(300, 7)),
         "information": rng.uniform(5.0, 30.0, size=(300, 2, 3)),
     }
 
