@@ -115,8 +115,7 @@ def fit_study(
         learn_weights = partial(_weight_sums, priors=weight_priors, settings=settings, scales=scales)
         label = f"Learning expression priors, round {number + 1}"
         total = total_sums(_kept(watch(label, mapper.map(learn_weights, sources), len(sources))))
-        effects = settings.expression_effects
-        weight_priors = learned_priors(total, weight_priors, scales, effects, seed + number)
+        weight_priors = learned_priors(total, weight_priors, scales, seed + number)
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
         folder = Path(scratch)
         draw = partial(

@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayestwas import names
+from bayestwas.engine.evidence import split
 from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors, distance_bin, variant_evidence
 from bayestwas.fit.annotations import Scales, patterns
 
@@ -50,13 +51,15 @@ class GeneEvidence:
     Attributes
     ----------
     offset, pattern : (K,) log density by distance, (K, J) annotations on the scale of learning, of a class.
-    count : (K,) its variants. log_sum : (R, K) log of the sum of their Bayes factors.
+    count : (K,) its variants. log_sum : (R, K) log of the sum of their Bayes factors, less those of the rest.
+    rest : (K,) sum of their Bayes factors for one more effect (`engine.evidence.class_sums`).
     """
 
     offset: Floats
     pattern: Floats
     count: Floats
     log_sum: Floats
+    rest: Floats
 
 
 def gene_evidence(
@@ -69,11 +72,14 @@ def gene_evidence(
     rows = np.column_stack([distance_bin(expression.distance), patterns(values, scales["variant"])])
     unique, own = np.unique(rows[usable], axis=0, return_inverse=True)
     own = own.ravel()
-    top = log_bf.max(axis=1, keepdims=True, initial=0.0)
-    sums = np.array([np.bincount(own, row, len(unique)) for row in np.exp(log_bf - top)])
+    signals, top, faint = (part[..., 0] for part in split(log_bf[:, :, None]))
+    sums = np.array([np.bincount(own, row, len(unique)) for row in signals]).reshape(-1, len(unique))
+    with np.errstate(divide="ignore"):
+        log_sum = np.log(sums) + top[:, None]
     return GeneEvidence(
         np.log(np.array(priors.density)[unique[:, 0].astype(np.intp)]), unique[:, 1:],
-        np.bincount(own, minlength=len(unique)).astype(np.float64), np.log(np.maximum(sums, 1e-300)) + top,
+        np.bincount(own, minlength=len(unique)).astype(np.float64), log_sum,
+        np.bincount(own, faint, len(unique)),
     )  # fmt: skip
 
 
@@ -81,7 +87,7 @@ def thinned(genes: Sequence[GeneEvidence]) -> tuple[GeneEvidence, ...]:
     """At most MOST_GENES, chosen by a hash of their numbers: as if at random, whatever their order."""
     if len(genes) <= MOST_GENES:
         return tuple(genes)
-    order = sorted(genes, key=lambda one: crc32(np.ascontiguousarray(one.log_sum).tobytes()))
+    order = sorted(genes, key=lambda one: crc32(one.rest.tobytes()))
     return tuple(order[:MOST_GENES])
 
 
@@ -89,7 +95,6 @@ def coefficients(
     genes: Sequence[GeneEvidence],
     scales: Scales,
     priors: WeightPriors,
-    effects: int,
     seed: int,
     sampling: Sampling | None = None,
 ) -> xr.Dataset:
@@ -107,9 +112,11 @@ def coefficients(
             for offset, pattern in zip(one.offset, one.pattern, strict=True)
         )
         nothing = np.zeros((len(one.log_sum), 2, 1))
-        blocks.append(BlockSums(classes, one.count, one.log_sum[:, :, None], nothing, nothing))
+        blocks.append(
+            BlockSums(classes, one.count, one.log_sum[:, :, None], one.rest[:, None], nothing, nothing)
+        )
     labels = [one.name for one in scales["variant"]]
-    data, coords = hyper.model_data(blocks, labels, np.ones((2, 1)), np.ones((2, 1, 1)), effects)
+    data, coords = hyper.model_data(blocks, labels, np.ones((2, 1)), np.ones((2, 1, 1)))
     return hyper.learn(data, coords, seed, sampling)[names.POSTERIOR].to_dataset()
 
 

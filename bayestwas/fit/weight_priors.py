@@ -44,12 +44,11 @@ def total_sums(parts: Iterable[StudySums]) -> StudySums:
 
 
 def learned_priors(
-    sums: StudySums, priors: WeightPriors, scales: Scales | None = None, effects: int = 5, seed: int = 1
+    sums: StudySums, priors: WeightPriors, scales: Scales | None = None, seed: int = 1
 ) -> WeightPriors:
     """One step of learning, from the sums under `priors`: over all contexts and ancestries, sorted by name.
 
-    Coefficients of annotations are sampled where genes say something of them; `effects` is the most that a
-    gene was fitted with.
+    Coefficients of annotations are sampled, where genes say something of them.
     """
     if not sums.parts:
         return priors
@@ -64,7 +63,7 @@ def learned_priors(
     learned = engine.learn(sum(parts[1:], start=parts[0]), whole, len(contexts), len(ancestries))
     if not sums.genes or scales is None:
         return learned
-    posterior = coefficients(sums.genes, scales, priors, effects, seed)
+    posterior = coefficients(sums.genes, scales, priors, seed)
     return replace(learned, annotations=in_natural_units(posterior, scales))
 
 

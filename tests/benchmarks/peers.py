@@ -25,15 +25,17 @@ def available() -> bool:
 
 
 def call(
-    script: str, payloads: Iterable[Mapping[str, object]]
+    script: str, payloads: Iterable[Mapping[str, object]], python: str = PYTHON
 ) -> Generator[dict[str, np.ndarray], None, None]:
-    """For every payload, what `script` (see `answer` in peers_worker.py) makes of it, in order."""
-    if not available():
-        raise SystemExit(f"no Python at {PYTHON}: make the peers' environment as docs/benchmarks.md says")
+    """For every payload, what `script` (see `answer` in peers_worker.py) makes of it, in order.
+
+    `python` : of the environment to run in, that of pyfocus by default."""
+    if not Path(python).exists():
+        raise SystemExit(f"no Python at {python}: make the peers' environment as docs/benchmarks.md says")
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(
-            [PYTHON, str(HERE / script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, str(HERE / script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as worker,
     ):
         assert worker.stdin is not None
