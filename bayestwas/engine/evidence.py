@@ -26,8 +26,9 @@ from bayestwas.engine.single_effects import inclusion
 
 # An effect less probable than this is not counted as there; the first such one is kept as the last row.
 THERE = 0.05
-# Log Bayes factor above which a candidate of the rest is none of it: an effect that could not be fitted.
-MOST_FAINT = 10.0
+# Log Bayes factor above which a candidate of the last row stands out. Below it the evidence of many
+# candidates adds up as that of a Poisson process; above it a sum would have no bound.
+FAINT = 1.0
 # A kind less probable than this, in an effect, says nothing of the correlation of its effects.
 OF_KIND = 0.05
 
@@ -41,6 +42,7 @@ class Evidence:
     score, information : (R, 2, A) of the effect, were it of that kind, averaged over its candidates; zero
         where it hardly is.
     sizes : of genes and of variants: the grid and the correlation under which all this was computed.
+    ended : whether the last row is an effect that is not there; otherwise all that could be fitted are.
     """
 
     gene: Floats
@@ -48,6 +50,7 @@ class Evidence:
     score: Floats
     information: Floats
     sizes: tuple[EffectSizes, EffectSizes]
+    ended: bool = True
 
 
 def evidence(
@@ -78,7 +81,7 @@ def evidence(
             alpha = fit.alpha[row, part].sum(axis=1)
             if alpha.sum() >= OF_KIND:
                 score[row, kind], information[row, kind] = (x @ alpha / alpha.sum() for x in (u, tau))
-    return Evidence(gene, variant, score, information, sizes)
+    return Evidence(gene, variant, score, information, sizes, ended=len(there) < rows)
 
 
 def bayes_factors(score: Floats, information: Floats, sizes: EffectSizes) -> Floats:
@@ -93,33 +96,47 @@ def bayes_factors(score: Floats, information: Floats, sizes: EffectSizes) -> Flo
 def class_sums(
     seen: Evidence, gene_class: NDArray[np.intp], variant_class: NDArray[np.intp]
 ) -> tuple[Floats, Floats]:
-    """What the signals say of classes of candidates, and what the rest says.
-
-    The rest is the last row of the evidence, the effect that is not there: its Bayes factors are those of all
-    candidates given the signals. In the row of a signal a candidate that it is not about has the same Bayes
-    factor as there; what it has more is the signal's own.
+    """What the signals say of classes of candidates, and what the rest says (`split`).
 
     Returns
     -------
-    (R - 1, C, S) log of the sum over each class of what Bayes factors exceed those of the rest, -inf where
-    nothing does; (C, S) sums of the Bayes factors of the rest. C is the largest class and one; the classes of
+    (R, C, S) log of the sum over each class of the Bayes factors that are a signal's own, -inf where there
+    are none; (C, S) sums of the Bayes factors of the rest. C is the largest class and one; the classes of
     genes and of variants are different ones.
     """
     classes = int(max(gene_class.max(initial=-1), variant_class.max(initial=-1))) + 1
-    rows, sizes = len(seen.variant) - 1, seen.variant.shape[2]
+    rows, sizes = len(seen.variant), seen.variant.shape[2]
     out, rest = np.full((rows, classes, sizes), -np.inf), np.zeros((classes, sizes))
     for log_bf, owner in ((seen.gene, gene_class), (seen.variant, variant_class)):
         if not len(owner):
             continue
-        faint = np.minimum(log_bf[-1], MOST_FAINT)
-        top = np.where(np.isfinite(log_bf[:-1]), log_bf[:-1], 0.0).max(axis=1, initial=0.0, keepdims=True)
-        excess = np.maximum(np.exp(log_bf[:-1] - top) - np.exp(faint - top), 0.0)
+        own, top, faint = split(log_bf)
         for c in np.unique(owner):
             mine = owner == c
-            rest[c] = np.exp(faint[mine]).sum(axis=0)
+            rest[c] = faint[mine].sum(axis=0)
             with np.errstate(divide="ignore"):
-                out[:, c] = np.log(excess[:, mine].sum(axis=1)) + top[:, 0]
+                out[:, c] = np.log(own[:, mine].sum(axis=1)) + top
     return out, rest
+
+
+def split(log_bf: Floats) -> tuple[Floats, Floats, Floats]:
+    """Bayes factors of K candidates in R effects: those that are the signals' own, and the rest.
+
+    The last row of `log_bf` (R, K, S), the effect that is not there, is given all signals. In the row of a
+    signal a candidate that it is not about has the same Bayes factor as there; what it has more is the
+    signal's own. The candidates of the last row that stand out are a signal as well, an improbable one; the
+    others are the rest.
+
+    Returns
+    -------
+    (R, K, S) the signals' own, to be multiplied by exp of the second, (R, S); (K, S) the rest.
+    """
+    faint = np.where(log_bf[-1] <= FAINT, np.exp(np.minimum(log_bf[-1], FAINT)), 0.0)
+    top = np.maximum(np.where(np.isfinite(log_bf), log_bf, 0.0).max(axis=1, initial=0.0), 0.0)
+    own = np.exp(log_bf - top[:, None])
+    own[:-1] = np.maximum(own[:-1] - own[-1] * np.exp(top[-1] - top[:-1])[:, None], 0.0)
+    own[-1] = np.where(faint > 0, 0.0, own[-1])
+    return own, top, faint
 
 
 def averaged(

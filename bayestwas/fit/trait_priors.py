@@ -161,4 +161,4 @@ def block_sums(
     log_sum, rest = class_sums(seen, gene_class, variant_class)
     gwas = tuple(prepared.ancestries[: len(prepared.z)])
     every = (*classes, *variants)
-    return BlockSums(every, count, log_sum, rest, seen.score[:-1], seen.information[:-1], gwas)
+    return BlockSums(every, count, log_sum, rest, seen.score, seen.information, gwas)
