@@ -220,7 +220,8 @@ def recovery(genomes: int, blocks: int, seed: int) -> None:
     table["error"] = table["mean"] - table["true"]
     table["square"] = table["error"] ** 2
     grouped = table.groupby("parameter").agg(
-        intervals=("covered", "size"), covered=("covered", "mean"), bias=("error", "mean"), rmse=("square", "mean")
+        intervals=("covered", "size"), covered=("covered", "mean"),
+        bias=("error", "mean"), rmse=("square", "mean"),
     )  # fmt: skip
     grouped["rmse"] **= 0.5
     print(grouped.round(3).to_string())
