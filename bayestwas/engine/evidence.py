@@ -42,7 +42,6 @@ class Evidence:
     score, information : (R, 2, A) of the effect, were it of that kind, averaged over its candidates; zero
         where it hardly is.
     sizes : of genes and of variants: the grid and the correlation under which all this was computed.
-    ended : whether the last row is an effect that is not there; otherwise all that could be fitted are.
     """
 
     gene: Floats
@@ -50,7 +49,6 @@ class Evidence:
     score: Floats
     information: Floats
     sizes: tuple[EffectSizes, EffectSizes]
-    ended: bool = True
 
 
 def evidence(
@@ -81,7 +79,7 @@ def evidence(
             alpha = fit.alpha[row, part].sum(axis=1)
             if alpha.sum() >= OF_KIND:
                 score[row, kind], information[row, kind] = (x @ alpha / alpha.sum() for x in (u, tau))
-    return Evidence(gene, variant, score, information, sizes, ended=len(there) < rows)
+    return Evidence(gene, variant, score, information, sizes)
 
 
 def bayes_factors(score: Floats, information: Floats, sizes: EffectSizes) -> Floats:
