@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bayestwas.errors import BayestwasError, SettingsError, nearest
+from bayestwas.errors import BayestwasError, InputError, SettingsError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +136,9 @@ _OUTPUTS = (
     ("variants.tsv", "direct effects of variants"),
     ("blocks.tsv", "per block: size, convergence, status"),
     ("harmonisation.tsv", "every variant that was flipped or dropped, and why"),
+    ("priors.tsv", "the priors of the run, with intervals where they were learned"),
     ("genes.png", "the genes with the highest PIPs"),
+    ("priors.png", "the priors, drawn"),
     ("locus-*.png", "one figure per block"),
     ("results.zarr", "everything, for bayestwas.open_results"),
 )
@@ -224,6 +226,35 @@ def models(
             Console().print(Markdown(card(name)))
         else:
             typer.echo(card(name).rstrip())
+
+
+@app.command(epilog="Example: [bold]bayestwas priors results[/bold]")
+def priors(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of a result.", show_default=False)
+    ],
+) -> None:
+    """Print the priors that a result was fitted under, and draw them into DIR/priors.png.
+
+    Priors of genes and variants that were learned have 95% intervals; a quantity that the data did not inform
+    says so. priors.tsv has every number, with a statement in words.
+    """
+    with _one_message():
+        from bayestwas.data.results import STORE, open_priors
+        from bayestwas.report.priors import print_priors
+
+        if not (folder / STORE).is_dir():
+            raise InputError(
+                f"'{folder}' " + (f"holds no {STORE}" if folder.is_dir() else "is not a folder"),
+                "A result is a folder that bayestwas run has written",
+                "Give the folder that was its --out",
+            )
+        result = open_priors(folder / STORE)
+        print_priors(result)
+        # drawn last: what takes longest, and what a folder that cannot be written to refuses
+        from bayestwas.report.forest import write_priors
+
+        typer.echo(f"Drawn: {write_priors(result, folder)}")
 
 
 def _terminal() -> bool:

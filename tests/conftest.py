@@ -45,6 +45,7 @@ def _fill_genes(result: xr.DataTree, rng: np.random.Generator, fitted: np.ndarra
     values = {
         "pip": pip,
         "pip_mcse": rng.uniform(0.001, 0.02, n),
+        "pip_fixed_priors": np.clip(pip + 0.01, 0, 1),
         "pip_plugin": np.clip(pip + rng.normal(0, 0.2, n), 0, 1),
         "pip_weights": np.clip(pip + rng.normal(0, 0.1, n), 0, 1),
         "pip_ld": np.clip(pip + rng.normal(0, 0.1, n), 0, 1),

@@ -34,6 +34,7 @@ __all__ = [
     "blank_result",
     "check_result",
     "concat_results",
+    "open_priors",
     "open_results",
     "provenance",
     "save_results",
@@ -55,7 +56,8 @@ def concat_results(results: Sequence[xr.DataTree]) -> xr.DataTree:
     Genes, variants, blocks and sparse entries follow one another; contexts and ancestries are the union in
     order of first appearance, with NaN (or empty text) where a block does not have them; draws are padded
     with NaN to the longest block; the indices of sparse weights are moved to the joined labels. Root
-    attributes on which all blocks agree are kept. Raises InputError for an empty sequence, for a gene or
+    attributes on which all blocks agree are kept, and so is the group `hyperparameters` where all blocks
+    that have it agree. Raises InputError for an empty sequence, for a gene or
     block that is present twice, and where simulated and real blocks are mixed.
     """
     if not results:
@@ -77,9 +79,22 @@ def concat_results(results: Sequence[xr.DataTree]) -> xr.DataTree:
     shared = {
         key: value for key, value in first.items() if all(_agree(other, key, value) for other in others)
     }
+    groups |= _agreed_hyperparameters(results)
     joined = xr.DataTree.from_dict({"/": xr.Dataset(attrs=shared), **groups}, name="result")
     check_result(joined)
     return joined
+
+
+def _agreed_hyperparameters(results: Sequence[xr.DataTree]) -> dict[str, xr.Dataset]:
+    """The draws of the learned priors, which belong to a run and not to a block; blocks that were not fitted
+    lack them."""
+    held = [
+        result[names.HYPERPARAMETERS].to_dataset()
+        for result in results
+        if names.HYPERPARAMETERS in result.children
+    ]
+    agreed = held and all(one.identical(held[0]) for one in held[1:])
+    return {names.HYPERPARAMETERS: held[0]} if agreed else {}
 
 
 def _agree(attrs: Mapping[Hashable, Any], key: Hashable, value: Any) -> bool:
@@ -237,21 +252,38 @@ def save_results(tree: xr.DataTree, path: Path | str, *, overwrite: bool = False
 
 def open_results(path: Path | str) -> xr.DataTree:
     """Read a store of `save_results` into memory and check it. Raises InputError where it is not one."""
-    path = Path(path)
+    loaded = _read(Path(path))
+    try:
+        check_result(loaded)
+    except InputError as error:
+        raise InputError(f"'{path}': {error.given}", error.rule, error.remedy) from error
+    return loaded
+
+
+def open_priors(path: Path | str) -> xr.DataTree:
+    """The priors that a stored result was fitted under, without its weights and draws: root attributes, and
+    the groups `hyperparameters` (where priors were learned), `marginals` and `blocks`.
+
+    Reads little of a large store and does not check it. Raises InputError where `path` is not a store.
+    """
+    return _read(Path(path), (names.HYPERPARAMETERS, names.MARGINALS, names.BLOCKS))
+
+
+def _read(path: Path, groups: tuple[str, ...] | None = None) -> xr.DataTree:
+    """A store in memory; of its groups all, or those named that are there."""
     rule = f"A result is the folder '{STORE}' that a run writes"
     if not path.is_dir():
         raise InputError(f"'{path}' is not a folder", rule, "Give the path of that folder")
     try:
-        tree = xr.open_datatree(path, engine="zarr", consolidated=False).load()
+        tree = xr.open_datatree(path, engine="zarr", consolidated=False)
+        for name in set(tree.children) - set(groups or tree.children):
+            del tree[name]
+        tree = tree.load()
     except Exception as error:  # zarr and its codecs raise many kinds for a damaged store
         given = f"'{path}' cannot be read as a Zarr store ({type(error).__name__}: {error})"
         raise InputError(given, rule, "Run the analysis again, or restore the folder from a copy") from error
     loaded = tree.map_over_datasets(_as_loaded)
     loaded.attrs, loaded.name = dict(tree.attrs), "result"
-    try:
-        check_result(loaded)
-    except InputError as error:
-        raise InputError(f"'{path}': {error.given}", error.rule, error.remedy) from error
     return loaded
 
 

@@ -1,8 +1,10 @@
 """One sentence per gene: what its PIP rests on, which uncertainty moves it, and what competes with it.
 
-The four PIPs of a gene differ in what they carry: `pip` the noise of expression weights and of the LD
-reference, `pip_weights` and `pip_ld` one of the two, `pip_plugin` neither. A source is said to move the
-result where the PIP with that source alone covers at least half of the way from `pip_plugin` to `pip`.
+The PIPs of a gene differ in what they carry: `pip` the uncertainty of expression weights, of the LD
+reference and of the learned priors, `pip_fixed_priors` the first two, `pip_weights` and `pip_ld` one of the
+two, `pip_plugin` neither. Weights or LD are said to move the result where the PIP with that source alone
+covers at least half of the way from `pip_plugin` to `pip_fixed_priors`; priors where `pip` is far from the
+latter.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class GeneEvidence:
     gene: str
     pip: float = np.nan
     pip_mcse: float = 0.0
+    pip_fixed_priors: float = np.nan
     pip_plugin: float = np.nan
     pip_weights: float = np.nan
     pip_ld: float = np.nan
@@ -69,15 +72,17 @@ REMEDIES: dict[tuple[bool, bool], str] = {
 FALL = "the plug-in PIP is {plugin}, but {pip} once {source}"
 RISE = "the plug-in PIP is {plugin}, and rises to {pip} once {source}"
 STABLE = (
-    "the PIP is {pip}, and {plugin} with weights and LD taken as exact: carrying their uncertainty"
+    "{the_pip} is {pip}, and {plugin} with weights and LD taken as exact: carrying their uncertainty"
     " changes it little"
 )
 OPPOSED = (
-    "the PIP is {pip}, and {plugin} with weights and LD taken as exact, but {weights} with the uncertainty "
+    "{the_pip} is {pip}, and {plugin} with weights and LD taken as exact, but {weights} with the uncertainty "
     "of the"
     " weights alone and {ld} with that of LD alone: the two offset each other"
 )
 ALONE = "the PIP is {pip}; how far the uncertainty of weights and LD moves it was not computed"
+THE_PIP, THE_MEAN = "the PIP", "under the mean of the learned priors the PIP"
+PRIORS = "{pip} once the uncertainty of the learned priors is carried as well"
 NOT_FITTED = "{gene} was not fitted ({status}): {reason}."
 
 
@@ -86,8 +91,11 @@ def explain(evidence: GeneEvidence) -> str:
     e = evidence
     if e.status not in (names.OK, names.WARNING) or np.isnan(e.pip):
         return NOT_FITTED.format(gene=e.gene, status=e.status, reason=e.reason or "no reason was recorded")
+    before = _before_priors(e)
+    moved = before != e.pip
     numbers = {
-        "pip": _pip(e.pip),
+        "the_pip": THE_MEAN if moved else THE_PIP,
+        "pip": _pip(before),
         "plugin": _pip(e.pip_plugin),
         "weights": _pip(e.pip_weights),
         "ld": _pip(e.pip_ld),
@@ -96,7 +104,10 @@ def explain(evidence: GeneEvidence) -> str:
     kind, sources = _movement(e)
     source = SOURCES[sources].format(**numbers)
     sentence = {"alone": ALONE, "stable": STABLE, "opposed": OPPOSED, "fall": FALL, "rise": RISE}[kind]
-    clauses = [f"{e.gene}: {sentence.format(source=source, **numbers)}"]
+    said = sentence.format(source=source, **numbers)
+    if moved:
+        said += (", and " if kind in ("fall", "rise") else "; it is ") + PRIORS.format(pip=_pip(e.pip))
+    clauses = [f"{e.gene}: {said}"]
     other_pip, other = _likeliest_other(e)
     clauses += [clause for clause in [_competition(e.pip, other_pip, other, kind)] if clause]
     if kind == "fall" and not (e.pip < COMPETITOR and other_pip >= CERTAIN):
@@ -114,13 +125,27 @@ def _joined(clauses: list[str], kind: str) -> str:
     )
 
 
+def _least(e: GeneEvidence) -> float:
+    """Smallest change of the PIP that is called a change: not one within its Monte Carlo error."""
+    return max(MOVE, 2 * e.pip_mcse if np.isfinite(e.pip_mcse) else 0.0)
+
+
+def _before_priors(e: GeneEvidence) -> float:
+    """The PIP without the uncertainty of the priors, where that moves it and what else does is known; else
+    the PIP."""
+    known = np.isfinite([e.pip_fixed_priors, e.pip_plugin, e.pip_weights, e.pip_ld]).all()
+    return e.pip_fixed_priors if known and abs(e.pip - e.pip_fixed_priors) > _least(e) else e.pip
+
+
 def _movement(e: GeneEvidence) -> tuple[str, tuple[bool, bool]]:
     """The kind of sentence, and whether the uncertainty of (weights, LD) alone moves the PIP."""
     nowhere = (False, False)
     if np.isnan([e.pip_plugin, e.pip_weights, e.pip_ld]).any():
         return "alone", nowhere
-    least = max(MOVE, 2 * e.pip_mcse if np.isfinite(e.pip_mcse) else 0.0)
-    total, by_weights, by_ld = (value - e.pip_plugin for value in (e.pip, e.pip_weights, e.pip_ld))
+    least = _least(e)
+    total, by_weights, by_ld = (
+        value - e.pip_plugin for value in (_before_priors(e), e.pip_weights, e.pip_ld)
+    )
     if abs(total) <= least:
         opposed = max(abs(by_weights), abs(by_ld)) > 2 * least
         return ("opposed" if opposed else "stable"), nowhere
@@ -209,7 +234,7 @@ def explanations(result: xr.DataTree) -> list[str]:
     return sentences
 
 
-_NUMBERS = ("pip", "pip_mcse", "pip_plugin", "pip_weights", "pip_ld")
+_NUMBERS = ("pip", "pip_mcse", "pip_fixed_priors", "pip_plugin", "pip_weights", "pip_ld")
 
 
 def _positions(blocks: np.ndarray) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.results import text
+from bayestwas.report.priors import priors_table
 from bayestwas.report.sentences import explanations
 
 SIMULATED, REAL = "simulated", "real"
@@ -39,6 +40,7 @@ def genes_table(result: xr.DataTree) -> pd.DataFrame:
         "sign_probability": marginals["gene_sign_probability"],
         "twas_z": result[names.OBSERVED].dataset["twas_z"],
         "n_variants": constant["n_variants"],
+        "pip_fixed_priors": marginals["pip_fixed_priors"],
         "pip_plugin": marginals["pip_plugin"],
         "pip_weights": marginals["pip_weights"],
         "pip_ld": marginals["pip_ld"],
@@ -119,6 +121,7 @@ TABLES: dict[str, Callable[[xr.DataTree], pd.DataFrame]] = {
     "effects.tsv": effects_table,
     "variants.tsv": variants_table,
     "blocks.tsv": blocks_table,
+    "priors.tsv": lambda result: _labelled(priors_table(result), result),
 }
 
 

@@ -18,10 +18,10 @@ def write_report(
     """Write the tables and figures of a result into the folder `out_dir` (made if absent); returns their
     paths.
 
-    Tables: genes.tsv, contexts.tsv, effects.tsv, variants.tsv, blocks.tsv. Figures: genes.png, and
-    locus-<block>.png for `blocks` (by default all that have variants); `figures=False` leaves them out. Each
-    file appears whole or not at all; files of the same name are replaced. Raises InputError for a broken
-    result or an unknown block, OutputError where `out_dir` is not a folder.
+    Tables: genes.tsv, contexts.tsv, effects.tsv, variants.tsv, blocks.tsv, priors.tsv. Figures: genes.png,
+    priors.png, and locus-<block>.png for `blocks` (by default all that have variants); `figures=False` leaves
+    them out. Each file appears whole or not at all; files of the same name are replaced. Raises InputError
+    for a broken result or an unknown block, OutputError where `out_dir` is not a folder.
     """
     check_result(result)
     folder = Path(out_dir)
@@ -35,5 +35,7 @@ def write_report(
         return paths
     # imported here, because those who only read tables or fit blocks should not wait for matplotlib
     from bayestwas.report.figures import write_locus_figures, write_top_genes
+    from bayestwas.report.forest import write_priors
 
-    return [*paths, write_top_genes(result, folder), *write_locus_figures(result, folder, blocks)]
+    drawn = [write_top_genes(result, folder), write_priors(result, folder)]
+    return [*paths, *drawn, *write_locus_figures(result, folder, blocks)]

@@ -21,7 +21,9 @@ WRITTEN = (
     "variants.tsv",
     "blocks.tsv",
     "harmonisation.tsv",
+    "priors.tsv",
     "genes.png",
+    "priors.png",
     "locus-*.png",
     STORE,
 )

@@ -11,7 +11,14 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
-from bayestwas.data.results import STORE, blank_result, concat_results, provenance, save_results
+from bayestwas.data.results import (
+    STORE,
+    blank_result,
+    concat_results,
+    provenance,
+    save_results,
+    to_json,
+)
 from bayestwas.errors import SettingsError
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.study import Lost, Mapper, fit_study
@@ -90,6 +97,8 @@ def run_study(
             blocks = fit_blocks(harmonised, settings, seed, mapper, watch)
             result = concat_results([*blocks, *_homeless(harmonised, settings)])
             result.attrs |= _provenance(harmonised, settings, seed, blocks)
+            if names.HYPERPARAMETERS in result.children:
+                result[names.HYPERPARAMETERS].attrs |= _known_of_priors(harmonised)
             result[names.MARGINALS].dataset["explanation"].values[:] = explanations(result)
             _write(folder, result, harmonised, blocks, mapper, watch)
     constant, fates = result[names.CONSTANT].dataset, result[names.BLOCKS].dataset
@@ -161,6 +170,16 @@ def _provenance(
     return told
 
 
+def _known_of_priors(harmonised: Harmonised) -> dict[str, str]:
+    """What draws of the learned priors do not say: how wide the priors were, what each annotation is of."""
+    # imported here: where priors were learned, PyMC is there already
+    from bayestwas.models.hyper import PRIOR_SD
+
+    given = harmonised.annotations
+    kinds = ["variant"] * len(given.used) + ["gene"] * (0 if given.genes is None else given.genes.shape[1])
+    return {"prior_sd": to_json(PRIOR_SD), "annotation_kinds": to_json(kinds)}
+
+
 def _write(
     folder: Path,
     result: xr.DataTree,
@@ -174,7 +193,8 @@ def _write(
     write_table(harmonised.ledger.assign(data=label), folder / "harmonisation.tsv")
     save_results(result, folder / STORE)
     write_report(result, folder, figures=False)
-    tasks = [("genes", result), *((_name(block), block) for block in blocks)]
+    tasks = [("genes", result), ("priors", _priors_alone(result))]
+    tasks += [(f"block {_name(block)}", block) for block in blocks]
     drawn = mapper.map(partial(_draw, folder=folder), tasks)
     for (name, _), problem in zip(tasks, watch("Figures", drawn, len(tasks)), strict=True):
         if problem:  # numbers that took hours are not given up for a picture
@@ -182,18 +202,27 @@ def _write(
             watch.note(f"the figure of {name} could not be drawn: {reason}")
 
 
+def _priors_alone(result: xr.DataTree) -> xr.DataTree:
+    """The priors of a result, without what is large."""
+    groups = (names.HYPERPARAMETERS, names.BLOCKS)
+    kept = {name: result[name].to_dataset() for name in groups if name in result.children}
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=result.attrs), **kept})
+
+
 def _name(block: xr.DataTree) -> str:
     return str(block[names.BLOCKS].dataset[names.BLOCK].values[0])
 
 
 def _draw(item: tuple[str, xr.DataTree], folder: Path) -> str:
-    """Draw the top genes of all blocks, or one block; returns what went wrong, or nothing."""
+    """Draw the top genes of all blocks, the priors, or one block; returns what went wrong, or nothing."""
     # imported here: drawing comes last, and processes that only fit should not carry matplotlib
     from bayestwas.report.figures import write_locus_figures, write_top_genes
+    from bayestwas.report.forest import write_priors
 
     name, result = item
     try:
-        write_top_genes(result, folder) if name == "genes" else write_locus_figures(result, folder)
+        write = {"genes": write_top_genes, "priors": write_priors}.get(name)
+        write(result, folder) if write else write_locus_figures(result, folder)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""

@@ -101,6 +101,31 @@ CASES = {
         " (0.22 with that alone): a direct effect of 20:44554015:C:T (PIP >0.99) accounts for association"
         " in the same block; a larger LD reference would help to decide.",
     ),
+    "LD lowers it, and the priors lower it further": (
+        {
+            "pip": 0.21,
+            "pip_fixed_priors": 0.4,
+            "pip_plugin": 0.98,
+            "pip_weights": 0.97,
+            "pip_ld": 0.38,
+            **SNP,
+        },
+        "G: the plug-in PIP is 0.98, but 0.40 once the sampling noise of the LD reference is carried (0.38"
+        " with that alone), and 0.21 once the uncertainty of the learned priors is carried as well: a direct"
+        " effect of 20:44554015:C:T (PIP 0.70) is then the more probable explanation of the association; a"
+        " larger LD reference would help to decide.",
+    ),
+    "the priors alone move it": (
+        {"pip": 0.45, "pip_fixed_priors": 0.6, "pip_plugin": 0.62, "pip_weights": 0.6, "pip_ld": 0.6},
+        "G: under the mean of the learned priors the PIP is 0.60, and 0.62 with weights and LD taken as"
+        " exact: carrying their uncertainty changes it little; it is 0.45 once the uncertainty of the learned"
+        " priors is carried as well.",
+    ),
+    "priors that move it less than the threshold are not mentioned": (
+        {"pip": 0.6, "pip_fixed_priors": 0.69, "pip_plugin": 0.62, "pip_weights": 0.6, "pip_ld": 0.6},
+        "G: the PIP is 0.60, and 0.62 with weights and LD taken as exact: carrying their uncertainty"
+        " changes it little.",
+    ),
     "no comparison": (
         {"pip": 0.6},
         "G: the PIP is 0.60; how far the uncertainty of weights and LD moves it was not computed.",
@@ -146,7 +171,8 @@ def test_a_result_gives_one_sentence_per_gene_of_its_own_block(synthetic_result:
     genes, blocks = list(marginals["gene"].values), constant["gene_block"].values
     for name in ("pip_plugin", "pip_weights"):
         marginals[name].values[genes.index("B2-G1")] = 0.95
-    marginals["pip"].values[genes.index("B2-G1")] = 0.3
+    for name in ("pip", "pip_fixed_priors"):
+        marginals[name].values[genes.index("B2-G1")] = 0.3
     marginals["pip_ld"].values[genes.index("B2-G1")] = 0.25
     marginals["pip"].values[genes.index("B2-G2")] = 0.02
     inside = np.flatnonzero(constant["variant_block"].values == "b2")

@@ -22,11 +22,13 @@ from bayestwas.report.tables import (
 
 COLUMNS = {
     "genes.tsv": "gene block chromosome tss pip pip_mcse best_context effect effect_sd sign_probability"
-    " twas_z n_variants pip_plugin pip_weights pip_ld credible_set status reason explanation data",
+    " twas_z n_variants pip_fixed_priors pip_plugin pip_weights pip_ld credible_set status reason explanation"
+    " data",
     "contexts.tsv": "gene context pip cis_h2 cis_h2_sd data",
     "effects.tsv": "gene context ancestry effect effect_sd sign_probability data",
     "variants.tsv": "variant block position effect_allele other_allele pip_direct ancestry z data",
     "blocks.tsv": "block variants genes n_ref converged iterations seconds status reason data",
+    "priors.tsv": "stage parameter of unit mean sd low high prior_sd informed source statement data",
 }
 
 
@@ -50,7 +52,7 @@ def test_every_requested_gene_has_a_row(
     genes = tables["genes.tsv"]
     assert list(genes["gene"]) == list(synthetic_result["marginals"].dataset["gene"].values)
     skipped = genes[genes["status"].isin(["skipped", "failed"])]
-    numbers = COLUMNS["genes.tsv"].split()[4:15]
+    numbers = COLUMNS["genes.tsv"].split()[4:16]
     assert len(skipped) == 7
     assert (skipped[[c for c in numbers if c != "n_variants"]] == "").all().all()
     assert (skipped[["reason", "explanation", "tss"]] != "").all().all()
