@@ -282,7 +282,9 @@ def test_a_gene_without_weights_in_reach_keeps_its_prior(
     np.testing.assert_allclose(fit.alpha[0, :2] / fit.null[0], PRIORS.gene, rtol=1e-9)
     np.testing.assert_allclose(fit.effect[:2], 0.0, atol=1e-12)
     np.testing.assert_allclose(
-        fit.effect_covariance[:2], np.tile(PRIORS.gene_sizes.mean_variance * correlation(0.9, 2), (2, 1, 1)), rtol=1e-9
+        fit.effect_covariance[:2],
+        np.tile(PRIORS.gene_sizes.mean_variance * correlation(0.9, 2), (2, 1, 1)),
+        rtol=1e-9,
     )
     np.testing.assert_allclose(fit.positive[:2], 0.5)
     assert fit.pip_direct[3] == 0.0  # absent everywhere
