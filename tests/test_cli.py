@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import xarray as xr
 from bayestwas.models import MODELS, card
 from typer.testing import CliRunner
 
 from bayestwas.cli import DEBUG, app
+from bayestwas.data.results import STORE, save_results
 from bayestwas.errors import InputError
 
 
@@ -63,7 +65,7 @@ def test_version_and_help() -> None:
     assert version.stdout.startswith("bayestwas 0.")
     top = invoke("--help")
     assert top.exit_code == 0
-    for command in ("run", "check", "simulate", "models"):
+    for command in ("run", "check", "simulate", "models", "priors"):
         assert command in top.stdout
         one = invoke(command, "--help")
         assert one.exit_code == 0
@@ -250,4 +252,46 @@ def test_models_does_not_import_pymc() -> None:
         "sys.exit(bool({'pymc', 'pytensor', 'numba', 'nutpie'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_priors_are_printed_and_drawn(synthetic_result: xr.DataTree, tmp_path: Path) -> None:
+    synthetic_result.attrs |= {"priors": '{"gene": 0.04321}', "priors_source": "documented defaults"}
+    save_results(synthetic_result, tmp_path / STORE)
+    done = invoke("priors", str(tmp_path))
+    assert done.exit_code == 0, done.stderr
+    assert "documented defaults" in done.stdout
+    assert "0.0432" in done.stdout
+    assert f"Drawn: {tmp_path / 'priors.png'}" in done.stdout
+    assert (tmp_path / "priors.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "is not a folder"),
+        ("study.toml", "is not a folder"),
+        ("empty", "holds no results.zarr"),
+        ("broken", "cannot be read"),
+    ],
+)
+def test_priors_of_what_is_no_result(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "study.toml").write_text("")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken" / STORE).mkdir(parents=True)
+    refused = invoke("priors", str(tmp_path / name))
+    assert refused.exit_code == 2
+    assert refused.stdout == ""
+    lines = refused.stderr.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == ["Error", "Rule", "Remedy"]
+    assert message in lines[0]
+
+
+def test_priors_does_not_import_pymc(synthetic_result: xr.DataTree, tmp_path: Path) -> None:
+    save_results(synthetic_result, tmp_path / STORE)
+    code = (
+        "import sys; from bayestwas.cli import app; app(['priors', sys.argv[1]], standalone_mode=False); "
+        "sys.exit(bool({'pymc', 'pytensor', 'numba', 'nutpie'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr

@@ -105,12 +105,19 @@ def _labels(hyper: xr.Dataset, dim: str) -> list[str]:
 
 
 def _row(
-    parameter: str, of: str, unit: str, draws: Floats, prior_sd: float = np.nan, statement: str = ""
+    parameter: str,
+    of: str,
+    unit: str,
+    draws: Floats,
+    prior_sd: float = np.nan,
+    statement: str = "",
+    moved: bool = False,
 ) -> Prior:
+    """Summary of draws; `moved`: they lie away from the centre of the prior, which is news however wide."""
     low, high = np.quantile(draws, [LOW, HIGH])
     sd = float(draws.std(ddof=1)) if len(draws) > 1 else np.nan
     told = np.isfinite([sd, prior_sd]).all()
-    informed = ("yes" if sd < UNINFORMED * prior_sd else "no") if told else ""
+    informed = ("yes" if moved or sd < UNINFORMED * prior_sd else "no") if told else ""
     said = NOT_INFORMED if informed == "no" else statement
     row = Prior(TRAIT, parameter, of, unit, float(draws.mean()), sd, float(low), float(high))
     return row._replace(prior_sd=prior_sd, informed=informed, statement=said)
@@ -191,12 +198,13 @@ def _ratios(
     for suffix, boundary in (("", "zero"), ("_odds_ratio", "one")):
         for j, (label, (beside, across)) in enumerate(zip(of, words, strict=True)):
             low, high = np.quantile(draws[:, j], [LOW, HIGH])
-            if low > 0 or high < 0:
+            moved = bool(low > 0 or high < 0)
+            if moved:
                 side, more = ("above", "more") if low > 0 else ("below", "less")
                 said = f"the 95% interval lies {side} {boundary}: {beside.format(more)}"
             else:
                 said = f"the 95% interval includes {boundary}: {across}"
-            row = _row(parameter, label, LOG_RATIO, draws[:, j], sd, said)
+            row = _row(parameter, label, LOG_RATIO, draws[:, j], sd, said, moved)
             yield _exponential(row, parameter + suffix, "odds ratio", said) if suffix else row
 
 

@@ -17,6 +17,7 @@ from bayestwas.data.results import (
     blank_result,
     check_result,
     concat_results,
+    open_priors,
     open_results,
     provenance,
     save_results,
@@ -125,6 +126,46 @@ def test_the_explanation_is_optional(synthetic_result: xr.DataTree) -> None:
 
 
 # ---- joining --------------------------------------------------------------------------------------------
+
+
+def with_priors(result: xr.DataTree, value: float) -> xr.DataTree:
+    draws = xr.Dataset(
+        {"coefficient": (("chain", "draw", "annotation"), np.full((1, 3, 1), value))},
+        coords={"annotation": np.array(["coding"], dtype=object)},
+        attrs={"settled": True, "rounds": 2, "status": "ok"},
+    )
+    result = result.copy()
+    result["hyperparameters"] = xr.DataTree(draws)
+    return result
+
+
+def test_learned_priors_are_kept_when_joined_and_stored(
+    block_results: list[xr.DataTree], tmp_path: Path
+) -> None:
+    first, second, failed = block_results
+    joined = concat_results([failed, with_priors(first, 1.5), with_priors(second, 1.5)])
+    expected = with_priors(first, 1.5)["hyperparameters"].to_dataset()
+    xr.testing.assert_identical(joined["hyperparameters"].to_dataset(), expected)
+    path = save_results(joined, tmp_path / "results.zarr")
+    for opened in (open_results(path), open_priors(path)):
+        xr.testing.assert_identical(opened["hyperparameters"].to_dataset(), expected)
+        assert opened.attrs["simulated"] is True
+
+
+def test_priors_of_different_runs_are_not_kept(block_results: list[xr.DataTree]) -> None:
+    joined = concat_results([with_priors(block_results[0], 1.5), with_priors(block_results[1], 1.0)])
+    assert "hyperparameters" not in joined.children
+    assert "hyperparameters" not in concat_results(block_results).children
+
+
+def test_priors_are_read_without_the_weights(synthetic_result: xr.DataTree, tmp_path: Path) -> None:
+    path = save_results(synthetic_result, tmp_path / "results.zarr")
+    assert set(open_priors(path).children) == {"marginals", "blocks"}
+    with pytest.raises(InputError, match="not a folder"):
+        open_priors(tmp_path / "other.zarr")
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(InputError, match="cannot be read as a Zarr store"):
+        open_priors(tmp_path / "empty.zarr")
 
 
 def test_blocks_follow_one_another_and_labels_are_united(
