@@ -10,9 +10,9 @@ U_k one of the patterns
 
 in this order, chosen with weights that sum to one (a mixture of covariances, as in mash: Urbut et al. 2019,
 doi:10.1038/s41588-018-0268-8). What genes say of it are the Gaussian likelihoods of their clear effects,
-exp(u'gamma - gamma'J gamma / 2), from which EM finds the patterns: with one EM step for each pass over the
-genes T would still be half-way after six. The M-step for T and A alternates between the two (Dutilleul 1999,
-doi:10.1080/00949659908811970).
+exp(u'gamma - gamma'J gamma / 2), from which EM finds the patterns. One EM step for each pass over the genes
+would need many passes: what a study cannot see of an effect repeats the prior. The M-step for T and A
+alternates between the two (Dutilleul 1999, doi:10.1080/00949659908811970).
 """
 
 from __future__ import annotations

@@ -55,6 +55,8 @@ DESIGN = replace(
 ROUNDS = Settings().weight_rounds
 PEOPLE = 40  # of the population, whose genetic values intervals are checked on
 DRAWS = 256
+VARIANTS = 10_000  # of a block, for credible sets: all there are
+PANELS = {"all panels": DESIGN.donors, "one panel of 400": {"first": {"EUR": 400}}}  # for credible sets
 Weights = list[np.ndarray]  # of every block, (G, C, A, p) of standardised genotypes in the panel
 
 
@@ -319,23 +321,28 @@ def line(cell: pd.DataFrame, names: Sequence[str], rivals: Sequence[str]) -> str
 
 def annotation_part(blocks: int, seed: int) -> None:
     """Credible sets of eQTLs with coefficients of annotations learned, and without annotations."""
-    design = replace(DESIGN, annotations=(("enriched", 0.05, 2.0), ("idle", 0.2, 0.0)))
-    simulated = list(simulate_study(design, seed, blocks))
-    loci = [block.to_locus() for block in simulated]
-    table = []
-    for name, known in (("without annotations", False), ("with annotations", True)):
-        priors, seconds = timed(lambda known=known: learned(loci, known))
-        print(f"# {name}: {priors.annotations}, {seconds:.0f} CPU s")
-        fits = [fit_weights(locus, priors=priors) for locus in loci]
-        table += [(name, *row) for row in credible_sets(simulated, loci, fits)]
-    frame = pd.DataFrame(table, columns=["prior", "gene", "size", "covers"])
-    print("| prior | sets | mean size (s.e.) | median | covers (s.e.) |\n| --- | --- | --- | --- | --- |")
-    for name, part in frame.groupby("prior", sort=False):
-        size, held = part["size"], part["covers"]
-        print(
-            f"| {name} | {len(part)} | {size.mean():.2f} ({size.sem():.2f}) | {size.median():.0f} "
-            f"| {held.mean():.3f} ({held.sem():.3f}) |"
-        )
+    annotations = (("enriched", 0.05, 2.0), ("idle", 0.2, 0.0))
+    print("| panels | prior | sets | mean size (s.e.) | median | cover (s.e.) |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for panels, donors in PANELS.items():
+        ancestries = {ancestry for sizes in donors.values() for ancestry in sizes}
+        gwas = {ancestry: n for ancestry, n in DESIGN.gwas.items() if ancestry in ancestries}
+        design = replace(
+            DESIGN, donors=donors, gwas=gwas, variants_per_block=VARIANTS, annotations=annotations
+        )  # fmt: skip
+        simulated = list(simulate_study(design, seed, blocks))
+        loci = [block.to_locus() for block in simulated]
+        for name, known in (("without annotations", False), ("with annotations", True)):
+            priors = learned(loci, known)
+            print(f"# {np.mean([len(b.variants) for b in simulated]):.0f} variants; {priors.annotations}")
+            fits = [fit_weights(locus, priors=priors) for locus in loci]
+            sets = pd.DataFrame(credible_sets(simulated, loci, fits), columns=["gene", "size", "covers"])
+            size, held = sets["size"], sets["covers"]
+            print(
+                f"| {panels} | {name} | {len(sets)} | {size.mean():.2f} ({size.sem():.2f}) "
+                f"| {size.median():.0f} | {held.mean():.3f} ({held.sem():.3f}) |",
+                flush=True,
+            )
 
 
 def credible_sets(
