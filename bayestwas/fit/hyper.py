@@ -44,6 +44,7 @@ def model_data(
     ancestries = gwas_ancestries(blocks)
     rows, sizes = sum(len(block.log_sum) for block in blocks), variance.shape[1]
     log_sum = np.full((rows, len(classes), sizes), -np.inf)
+    count = np.zeros((rows, len(classes)))
     rest, rest_count = np.zeros((len(classes), sizes)), np.zeros(len(classes))
     score, information = np.zeros((2, rows, len(KINDS), len(ancestries)))
     row = 0
@@ -52,14 +53,17 @@ def model_data(
         here = slice(row, row + len(block.log_sum))
         log_sum[here, mine] = block.log_sum
         rest[mine] += block.rest
-        rest_count[mine] += block.count
+        if block.at_most_one:
+            count[here, mine] = block.count
+        else:
+            rest_count[mine] += block.count
         place = [ancestries.index(name) for name in block.ancestries]
         score[here, :, place], information[here, :, place] = block.score, block.information
         row = here.stop
     strong = np.flatnonzero(information.any(axis=(1, 2)))
     contexts = sorted({one.context for one in classes} - {""}) or [NONE]
     data = {
-        "log_sum": log_sum, "count": np.zeros((rows, len(classes))), "rest": rest, "rest_count": rest_count,
+        "log_sum": log_sum, "count": count, "rest": rest, "rest_count": rest_count,
         "offset": np.array([one.offset for one in classes]),
         "in_kind": np.array([[one.kind == kind for kind in KINDS] for one in classes], dtype=float),
         "in_context": np.array([[one.context == c for c in contexts] for one in classes], dtype=float),

@@ -49,6 +49,7 @@ class BlockSums:
     classes : C of them. count : (C,) candidates. log_sum : (R, C, S), and rest : (C, S), see
         `engine.evidence.class_sums`.
     score, information : (R, 2, A), see `engine.evidence`. ancestries : A of them.
+    at_most_one : the block was fitted with one effect: R is one, its candidates are those of the block.
     """
 
     classes: tuple[Class, ...]
@@ -58,6 +59,7 @@ class BlockSums:
     score: Floats
     information: Floats
     ancestries: tuple[str, ...] = ("all",)
+    at_most_one: bool = False
 
 
 @dataclass(frozen=True)
