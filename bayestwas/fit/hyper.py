@@ -10,7 +10,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from bayestwas.engine.likelihood import Floats
@@ -21,8 +20,6 @@ from bayestwas.fit.trait_priors import DRAWS, BlockSums, TraitPriors
 SAMPLING = Sampling(draws=500, tune=500, chains=2, cores=2, target_accept=0.9)
 KINDS = ("gene", "variant")
 NONE = "none"  # stands where a study has no annotation, or no context
-# A posterior with a standard deviation above this share of the prior's was not informed by the data.
-UNINFORMED = 0.9
 SETTLED = 0.25  # posterior standard deviations
 
 
@@ -121,35 +118,3 @@ def settled(now: TraitPriors, before: TraitPriors) -> bool:
         if (np.abs(one.mean(axis=0) - two.mean(axis=0)) > SETTLED * one.std(axis=0) + 1e-12).any():
             return False
     return True
-
-
-# parameter of the table: (variable of the model, its dims after chain and draw, prior, unit)
-PARAMETERS = {
-    "log_odds": ("intercept", ("kind",), "intercept", "natural log of prior odds of a candidate"),
-    "context_effect": ("context_effect", ("context",), "context_effect", "natural log of an odds ratio"),
-    "enrichment": ("coefficient", ("annotation",), "coefficient", "natural log of an odds ratio"),
-    "size_weight": ("size_weight", ("kind", "size"), "size_weight", "probability"),
-    "correlation": ("correlation", ("kind", "ancestry", "ancestry_"), "correlation", "correlation"),
-}
-
-
-def table(posterior: xr.Dataset, prior_sd: dict[str, float]) -> pd.DataFrame:
-    """One row per hyperparameter: mean, standard deviation, 95% interval, whether the data informed it.
-
-    `prior_sd`: standard deviation of the prior, by the names in the third column of PARAMETERS.
-    """
-    rows = []
-    for parameter, (variable, dims, prior, unit) in PARAMETERS.items():
-        values = posterior[variable].transpose("chain", "draw", *dims)
-        flat = values.values.reshape(-1, *values.shape[2:])
-        for at in np.ndindex(*flat.shape[1:]):
-            label = [str(values[dim].values[i]) for dim, i in zip(dims, at, strict=True)]
-            if NONE in label or (parameter == "correlation" and at[1] >= at[2]):
-                continue
-            one = flat[:, *at]
-            low, high = np.quantile(one, [0.025, 0.975])
-            sd, known = one.std(ddof=1), prior_sd[prior]
-            told = (one.mean(), sd, low, high, known, bool(sd < UNINFORMED * known))
-            rows.append((parameter, " ".join(label), unit, *told))
-    columns = ["parameter", "of", "unit", "mean", "sd", "low", "high", "prior_sd", "informed"]
-    return pd.DataFrame(rows, columns=columns)

@@ -13,9 +13,10 @@ from bayestwas.models.hyper import PRIOR_SD
 from bayestwas.engine.evidence import Evidence, bayes_factors, class_sums
 from bayestwas.engine.gene_trait import EffectSizes
 from bayestwas.fit.annotations import Scale
-from bayestwas.fit.hyper import learn, model_data, settled, table, trait_priors
+from bayestwas.fit.hyper import learn, model_data, settled, trait_priors
 from bayestwas.fit.sampling import Sampling
 from bayestwas.fit.trait_priors import DRAWS, GRIDS, BlockSums, Class, TraitPriors
+from bayestwas.report.priors import priors_table
 
 SHORT = Sampling(draws=200, tune=200, chains=1, cores=1, sampler="pymc", backend="c")
 LIVER, BLOOD = (Class("gene", context, (0.0,)) for context in ("liver", "blood"))
@@ -171,41 +172,19 @@ def test_odds_contexts_and_enrichments_are_found(posterior: xr.Dataset) -> None:
     np.testing.assert_allclose(posterior["correlation"], 1.0, rtol=1e-12)  # of one ancestry
 
 
-def test_the_table_tells_what_the_data_informed(posterior: xr.Dataset) -> None:
-    rows = table(posterior, PRIOR_SD)
+def test_what_is_learned_is_what_the_report_reads(posterior: xr.Dataset) -> None:
+    result = xr.DataTree.from_dict({"/": xr.Dataset(), "hyperparameters": posterior})
+    rows = priors_table(result)
     assert rows["parameter"].value_counts().to_dict() == {
-        "log_odds": 2, "context_effect": 2, "enrichment": 1, "size_weight": 6
+        "log_odds": 4, "odds": 4, "probability": 4, "context_effect": 2, "context_effect_odds_ratio": 2,
+        "enrichment": 1, "enrichment_odds_ratio": 1, "size_weight": 6,
     }  # fmt: skip
     one = rows.set_index(["parameter", "of"]).loc[("enrichment", "coding")]
     draws = posterior["coefficient"].values.ravel()
     assert one["mean"] == pytest.approx(draws.mean())
     assert one["low"] == pytest.approx(np.quantile(draws, 0.025))
     assert one["prior_sd"] == PRIOR_SD["coefficient"]
-    assert one["informed"]
-    # as wide as the prior: not informed
-    wide = posterior.assign(
-        coefficient=posterior["coefficient"] * 0 + np.linspace(-2, 2, draws.size)[None, :, None]
-    )
-    again = table(wide, PRIOR_SD).set_index(["parameter", "of"]).loc[("enrichment", "coding")]
-    assert not again["informed"]
-
-
-def test_pairs_of_ancestries_are_told_once() -> None:
-    matrix = np.tile(np.array([[1, 0.5, 0.4], [0.5, 1, 0.3], [0.4, 0.3, 1]]), (1, 2, 2, 1, 1))
-    draws = xr.Dataset({"correlation": (("chain", "draw", "kind", "ancestry", "ancestry_"), matrix)})
-    names = ["AFR", "EAS", "EUR"]
-    draws = draws.assign_coords(kind=["gene", "variant"], ancestry=names, ancestry_=names, context=["none"])
-    shape = (1, 2, 2)
-    draws["intercept"] = (("chain", "draw", "kind"), np.zeros(shape))
-    draws["context_effect"] = (("chain", "draw", "context"), np.zeros((1, 2, 1)))
-    draws["coefficient"] = (("chain", "draw", "annotation"), np.zeros((1, 2, 1)))
-    draws["size_weight"] = (("chain", "draw", "kind", "size"), np.ones((*shape, 1)))
-    rows = table(draws.assign_coords(annotation=["none"], size=[0]), PRIOR_SD)
-    pairs = rows[rows["parameter"] == "correlation"].set_index("of")["mean"]
-    assert len(pairs) == 6
-    assert pairs["gene AFR EUR"] == pytest.approx(0.4)
-    # what stands for no context and no annotation is no row
-    assert set(rows["parameter"]) == {"log_odds", "size_weight", "correlation"}
+    assert one["informed"] == "yes"
 
 
 def test_draws_of_the_priors_run_along_the_chains(posterior: xr.Dataset) -> None:

@@ -102,6 +102,18 @@ def test_sizes_are_named_by_their_variance_and_pairs_by_their_ancestries(table: 
     assert rows(table, "correlation").index.tolist() == ["gene: EUR, AFR", "variant: EUR, AFR"]
 
 
+def test_every_pair_of_ancestries_is_told_once(learned: Learned) -> None:
+    result = learned({}, ancestries=["AFR", "EAS", "EUR"])
+    hyper = result["hyperparameters"].to_dataset()
+    hyper["correlation"].values[:] = [[1, 0.5, 0.4], [0.5, 1, 0.3], [0.4, 0.3, 1]]
+    result["hyperparameters"] = xr.DataTree(hyper)
+    told = rows(priors_table(result), "correlation")["mean"].to_dict()
+    pairs = {"AFR, EAS": 0.5, "AFR, EUR": 0.4, "EAS, EUR": 0.3}
+    assert told == pytest.approx(
+        {f"{kind}: {pair}": value for kind in ("gene", "variant") for pair, value in pairs.items()}
+    )
+
+
 def test_a_study_with_one_of_everything_has_no_row_without_meaning(learned: Learned) -> None:
     table = priors_table(learned({}, contexts=["none"], ancestries=["all"]))
     table = table[table["stage"] == "genes and variants"]
