@@ -23,10 +23,12 @@ from scipy import sparse
 
 from bayestwas.engine.draws import WeightDraws
 from bayestwas.engine.ld import MatrixLD
+from bayestwas.fit import hyper
 from bayestwas.fit.annotations import Scale
 from bayestwas.fit.gene_trait import fit_block, over_priors
 from bayestwas.fit.learn import Learned, learn_priors
 from bayestwas.fit.prepared import SETS, GeneDraws, Prepared, targets
+from bayestwas.fit.sampling import Sampling
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.trait_priors import (
     GENE,
@@ -289,6 +291,8 @@ def tissue(genomes: int, blocks: int, seed: int) -> None:
 
 
 def main() -> None:
+    # one chain at a time: genomes are many, and other work may go on beside
+    hyper.SAMPLING = Sampling(draws=400, tune=300, chains=1, cores=1, sampler="pymc")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
