@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,12 @@ from bayestwas.data.results import blank_result, concat_results
 ANCESTRIES = ("EUR", "AFR", "EAS")
 CONTEXTS = ("liver", "blood")
 REFERENCE_SIZES = (489.0, 639.0, 481.0)
+
+
+def pytest_report_header() -> str:
+    """Which generation of PyMC and ArviZ a run has exercised: the continuous integration runs both."""
+    libraries = ("pymc", "arviz", "pytensor", "nutpie")
+    return "models: " + ", ".join(f"{name} {version(name)}" for name in libraries)
 
 
 @pytest.fixture(autouse=True, scope="session")
