@@ -6,6 +6,7 @@ Imports PyMC only where it samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -14,10 +15,11 @@ import xarray as xr
 
 from bayestwas.engine.likelihood import Floats
 from bayestwas.fit.annotations import Scales
-from bayestwas.fit.sampling import Sampling, compile_model
+from bayestwas.fit.sampling import Compiled, Sampling, compile_model
 from bayestwas.fit.trait_priors import DRAWS, BlockSums, TraitPriors
 
 SAMPLING = Sampling(draws=500, tune=500, chains=2, cores=2, target_accept=0.9)
+FIRST = replace(SAMPLING, draws=150, tune=300)  # of a round: enough to see whether the priors have settled
 KINDS = ("gene", "variant")
 NONE = "none"  # stands where a study has no annotation, or no context
 SETTLED = 0.25  # posterior standard deviations
@@ -90,6 +92,14 @@ def learn(
     Source: the model of models/hyper.md. Raises what `compile_model` and `Compiled.sample` raise.
     """
     return compile_model("hyper", data, coords, sampling or SAMPLING).sample(data, seed)
+
+
+def first_draws(
+    data: dict[str, Any], coords: dict[str, list[Any]], seed: int
+) -> tuple[Compiled, xr.DataTree]:
+    """The compiled model, from which more can be drawn, and a few draws."""
+    compiled = compile_model("hyper", data, coords, FIRST)
+    return compiled, compiled.sample(data, seed)
 
 
 def trait_priors(posterior: xr.Dataset, scales: Scales) -> TraitPriors:

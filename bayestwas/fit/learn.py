@@ -69,10 +69,13 @@ def learn_priors(
             )
         at = _reference(priors, hyper.gwas_ancestries(blocks))
         data, coords = hyper.model_data(blocks, labels, GRIDS, at)
-        steps = (hyper.learn(data, coords, seed + number) for _ in range(1))
-        [fit] = watch(f"Sampling the global model, round {number}", steps, 1)
+        steps = (hyper.first_draws(data, coords, seed + number) for _ in range(1))
+        [(compiled, fit)] = watch(f"Sampling the global model, round {number}", steps, 1)
         now = hyper.trait_priors(fit[names.POSTERIOR].dataset, scales)
         done, priors = hyper.settled(now, priors), now
+    steps = (compiled.sample(data, seed, sampling=hyper.SAMPLING) for _ in range(1))
+    [fit] = watch("Sampling the global model, all draws", steps, 1)
+    priors = hyper.trait_priors(fit[names.POSTERIOR].dataset, scales)
     posterior = fit[names.POSTERIOR].to_dataset()
     posterior.attrs |= {
         "rounds": number, "settled": done, "blocks": len(blocks), "status": fit.attrs["status"],

@@ -57,7 +57,7 @@ def _one_block(classes: list[Class], own: NDArray[np.intp], log_bf: Floats, shar
     sums = np.stack([np.bincount(local, column, len(present)) for column in scaled.T], axis=1)
     return BlockSums(
         classes=tuple(classes[c] for c in present),
-        count=np.bincount(local, share, len(present)),
+        count=np.bincount(local, share, len(present)).astype(np.float64),
         log_sum=(np.log(np.maximum(sums, 1e-300)) + top)[None],
         rest=np.zeros_like(sums),
         score=np.zeros((1, 2, 1)),

@@ -21,7 +21,7 @@ class Settings:
     feedback : let the GWAS reweigh the weights (full Bayes); False keeps the expression posterior (cut
         posterior).
     learn : learn the priors over the blocks of the run, where there are at least `learn_blocks`.
-    weight_rounds, trait_rounds : rounds of learning.
+    weight_rounds, trait_rounds : rounds of learning, at most; one at least.
     min_allele_count : a variant with fewer copies of its rarer allele among the donors of a panel is not used
         there.
     cut_draws : draws of the cut posterior, one fit of the block each.
@@ -46,7 +46,8 @@ class Settings:
     level: float = 0.9
 
     def __post_init__(self) -> None:
-        for name in ("trait_effects", "expression_effects", "draws", "max_draws", "cut_draws"):
+        counts = ("trait_effects", "expression_effects", "draws", "max_draws", "cut_draws")
+        for name in (*counts, "weight_rounds", "trait_rounds"):
             if getattr(self, name) < 1:
                 raise SettingsError(
                     f"{name} = {getattr(self, name)}",

@@ -79,7 +79,7 @@ def gene_evidence(
     return GeneEvidence(
         np.log(np.array(priors.density)[unique[:, 0].astype(np.intp)]), unique[:, 1:],
         np.bincount(own, minlength=len(unique)).astype(np.float64), log_sum,
-        np.bincount(own, faint, len(unique)),
+        np.bincount(own, faint, len(unique)).astype(np.float64),
     )  # fmt: skip
 
 

@@ -293,6 +293,7 @@ def tissue(genomes: int, blocks: int, seed: int) -> None:
 def main() -> None:
     # one chain at a time: genomes are many, and other work may go on beside
     hyper.SAMPLING = Sampling(draws=400, tune=300, chains=1, cores=1, sampler="pymc")
+    hyper.FIRST = replace(hyper.SAMPLING, draws=150)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

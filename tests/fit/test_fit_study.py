@@ -86,7 +86,8 @@ def learning(settings: Settings) -> Settings:
 def short_chains() -> Iterator[None]:
     """What is tested here is where draws go, not how good they are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hyper, "SAMPLING", Sampling(draws=60, tune=100, chains=1, cores=1, sampler="pymc"))
+        for name in ("FIRST", "SAMPLING"):
+            patch.setattr(hyper, name, Sampling(draws=60, tune=100, chains=1, cores=1, sampler="pymc"))
         yield
 
 
