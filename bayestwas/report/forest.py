@@ -29,7 +29,7 @@ from bayestwas.report.style import (
     write_title,
 )
 
-LEFT, RIGHT, TOP, BOTTOM = 2.9, 1.75, 0.95, 0.1  # inches; numbers stand in the right margin
+LEFT, RIGHT, TOP, BOTTOM = 2.9, 1.75, 1.05, 0.1  # inches; numbers stand in the right margin
 ROW, HEAD, FOOT = 0.19, 0.3, 0.5  # inches: of a row, above the rows of a panel, below them
 MOST = 150  # rows of a panel: those furthest from no effect, in standard deviations
 HEAD_OF, TAIL_OF = 26, 18  # characters of a longer label that are kept
@@ -204,7 +204,7 @@ def _legend(figure: Figure, rows: pd.DataFrame, prior: bool) -> None:
         )
     if prior and np.isfinite(rows["prior_sd"]).any():
         handles.append(Patch(color=PRIOR_BAND, label="prior, ± 1 SD"))
-    place: Style = {"loc": "center right", "bbox_to_anchor": (0.985, 1 - 0.72 / figure.get_figheight())}
+    place: Style = {"loc": "center right", "bbox_to_anchor": (0.985, 1 - 0.84 / figure.get_figheight())}
     figure.legend(
         handles=handles, ncols=len(handles), frameon=False, fontsize=SMALL, borderaxespad=0.0, **place
     )

@@ -38,7 +38,9 @@ def panel(figure: Figure, title: str) -> Axes:
 def test_nothing_overlaps_and_everything_is_on_the_page(
     learned: Learned, coefficients: dict[str, tuple[float, float]]
 ) -> None:
-    figure = priors_figure(learned(coefficients))
+    result = learned(coefficients)
+    result["hyperparameters"].attrs |= {"status": "warning", "reason": "few independent draws: " + 50 * "x "}
+    figure = priors_figure(result)
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     for ax in figure.axes:
@@ -48,6 +50,8 @@ def test_nothing_overlaps_and_everything_is_on_the_page(
     whole = [ax.get_tightbbox(renderer) for ax in figure.axes]
     assert not any(a.overlaps(b) for a, b in combinations(whole, 2))
     [legend] = figure.legends
+    lines = [item.get_window_extent(renderer) for item in figure.texts]
+    assert not any(a.overlaps(b) for a, b in combinations([*lines, legend.get_window_extent(renderer)], 2))
     assert not any(legend.get_window_extent(renderer).overlaps(box) for box in whole)
 
 
