@@ -75,7 +75,7 @@ def constants(data: Values) -> dict[str, np.ndarray]:
     root = np.sqrt(given.pop("information"))
     z = np.divide(score, root, out=np.zeros_like(score), where=root > 0)
     bf = np.asarray(log_bf(z, root, given["variance"], reference, np))
-    scaled = np.exp(log_sum - largest[:, None, None])
+    scaled = np.ascontiguousarray(np.exp(log_sum - largest[:, None, None]).transpose(0, 2, 1))
     return {"scaled_sum": scaled, "offset_of_row": largest, "reference_bf": bf, "z": z, "root": root, **given}
 
 
@@ -124,7 +124,7 @@ def build(data: Values, coords: Coords) -> pm.Model:
     """The model of all signals. `data` has the entries of DATA, `coords` their dims; the kinds are KINDS."""
     labels = {name: list(values) for name, values in coords.items()} | {"kind": list(KINDS)}
     ancestries = len(labels["ancestry"])
-    dims = {name: row[0] for name, row in DATA.items()} | {"scaled_sum": DATA["log_sum"][0]}
+    dims = {name: row[0] for name, row in DATA.items()} | {"scaled_sum": ("row", "size", "class")}
     dims |= {"offset_of_row": ("row",), "reference_bf": ("signal", "kind", "size")}
     dims |= dict.fromkeys(("z", "root"), DATA["score"][0])
     with pm.Model(coords=labels) as model:
@@ -145,14 +145,17 @@ def build(data: Values, coords: Coords) -> pm.Model:
         in_kind = given["in_kind"]
         eta = given["offset"] + in_kind @ intercept + given["in_context"] @ context
         odds = pt.exp(eta + given["pattern"] @ coefficient)
-        scaled, weight = given["scaled_sum"], odds[:, None] * (in_kind @ size_weight)  # (class, size)
-        sums = scaled.reshape((scaled.shape[0], weight.size)) @ weight.ravel()  # there may be no rows
+        weight = odds[:, None] * (in_kind @ size_weight)  # (class, size)
+        # one product reads the sums once, for all signals and those that say something of the correlation
+        rows, count = given["scaled_sum"].shape[0], len(labels["size"])
+        by_kind = given["scaled_sum"].reshape((rows * count, odds.size)) @ (odds[:, None] * in_kind)
+        by_kind = by_kind.reshape((rows, count, len(KINDS))).transpose((0, 2, 1))
+        sums = (by_kind * size_weight).sum(axis=(1, 2))
         # rows that say something of the correlation: their Bayes factors at the correlation of now
         now = log_bf(given["z"], given["root"], given["variance"], omega, pt)
         ratio = now - given["reference_bf"]
         top = disconnected_grad(pt.max(ratio, axis=(1, 2)))  # taken out of the sum, and put back
-        by_kind = pt.tensordot(scaled[given["strong"]], odds[:, None] * in_kind, axes=[[1], [0]])
-        weighted = size_weight * pt.exp(ratio - top[:, None, None]) * by_kind.transpose((0, 2, 1))
+        weighted = size_weight * pt.exp(ratio - top[:, None, None]) * by_kind[given["strong"]]
         log_s = pt.log(sums + 1e-300) + given["offset_of_row"]
         signals = pt.log(weighted.sum(axis=(1, 2)) + 1e-300) + top + given["offset_of_row"][given["strong"]]
         log_s = pt.set_subtensor(log_s[given["strong"]], signals)
