@@ -332,8 +332,10 @@ def annotation_part(blocks: int, seed: int) -> None:
         )  # fmt: skip
         simulated = list(simulate_study(design, seed, blocks))
         loci = [block.to_locus() for block in simulated]
-        for name, known in (("without annotations", False), ("with annotations", True)):
-            priors = learned(loci, known)
+        plain, known = learned(loci), learned(loci, annotations=True)
+        truth = replace(plain, annotations=tuple((name, log_odds) for name, _, log_odds in annotations))
+        table = {"without annotations": plain, "learned coefficients": known, "true coefficients": truth}
+        for name, priors in table.items():
             print(f"# {np.mean([len(b.variants) for b in simulated]):.0f} variants; {priors.annotations}")
             fits = [fit_weights(locus, priors=priors) for locus in loci]
             sets = pd.DataFrame(credible_sets(simulated, loci, fits), columns=["gene", "size", "covers"])
