@@ -85,7 +85,7 @@ class GeneTraitPriors:
 # for its association. A causal gene explains from a thousandth of a per cent of the trait to about one (gamma
 # of SD 0.02 to 0.2), a variant a tenth of it.
 GENE_GRID, DIRECT_GRID = (0.0005, 0.005, 0.05), (0.00005, 0.0005, 0.005)
-GRID_WEIGHTS = (0.25, 0.5, 0.25)
+GRID_WEIGHTS = (0.3, 0.6, 0.1)
 DEFAULT_PRIORS = GeneTraitPriors(
     gene=0.05,
     direct=1e-3,

@@ -83,7 +83,8 @@ def _kept(
     p, fit, rows = current.z.shape[1], full.fit, len(gene.draws.log_weight)
     gwas = len(current.z)
     present = np.isfinite(current.z) & np.array([one.variance > 0 for one in current.ld])
-    alpha = fit.alpha[:, p + start : p + start + rows * len(gene.contexts), 1]
+    # over the sizes of effects
+    alpha = fit.alpha[:, p + start : p + start + rows * len(gene.contexts)].sum(axis=2)
     total = alpha.sum()
     kept = []
     for effect, column in np.argwhere(alpha > SMALLEST * total):
@@ -103,7 +104,7 @@ def _kept(
                 gene.draws.outcome[d],
                 float(alpha[effect, column]),
                 gene.contexts[c] * len(current.ancestries) + np.arange(gwas),
-                fit.mean[effect, k, 1],
+                fit.alpha[effect, k] @ fit.mean[effect, k] / fit.alpha[effect, k].sum(),
                 (raw * share[:, None])[:, index],
                 current.n * share,
             )

@@ -21,7 +21,7 @@ class Settings:
     feedback : let the GWAS reweigh the weights (full Bayes); False keeps the expression posterior (cut
         posterior).
     learn : learn the priors over the blocks of the run, where there are at least `learn_blocks`.
-    weight_rounds, trait_rounds : rounds of learning, at most; one at least.
+    weight_rounds, trait_rounds : rounds of learning, at most.
     min_allele_count : a variant with fewer copies of its rarer allele among the donors of a panel is not used
         there.
     cut_draws : draws of the cut posterior, one fit of the block each.
@@ -47,7 +47,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         counts = ("trait_effects", "expression_effects", "draws", "max_draws", "cut_draws")
-        for name in (*counts, "weight_rounds", "trait_rounds"):
+        for name in (*counts, "trait_rounds"):
             if getattr(self, name) < 1:
                 raise SettingsError(
                     f"{name} = {getattr(self, name)}",

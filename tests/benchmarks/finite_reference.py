@@ -26,7 +26,7 @@ from bayestwas.models import joint
 from scipy import optimize, special, stats
 
 from bayestwas.engine.draws import draw_weights
-from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPriors, fit_direct, fit_gene_trait
+from bayestwas.engine.gene_trait import EffectSizes, GeneColumns, GeneTraitPriors, fit_direct, fit_gene_trait
 from bayestwas.engine.ld import MatrixLD
 from bayestwas.engine.single_effects import inclusion
 from bayestwas.engine.weights import Expression, WeightPriors, fit_expression
@@ -230,7 +230,8 @@ def engine(data: Data, seed: int, *, ld_noise: bool, r: np.ndarray | None = None
     panel = MatrixLD(reference)
     ld = [MatrixLD(reference, float(data["n_ref"])) if r is None else MatrixLD(r)]
     odds = {name: share / (1 - share) for name, share in joint.PRIOR.items()}
-    priors = GeneTraitPriors(odds["gene"], odds["direct"] / p, joint.SD["gene"] ** 2, joint.SD["direct"] ** 2)
+    sizes = [EffectSizes((joint.SD[name] ** 2,)) for name in ("gene", "direct")]
+    priors = GeneTraitPriors(odds["gene"], odds["direct"] / p, *sizes)
     weight_priors = WeightPriors(
         rate=odds["eqtl"], sizes=(joint.SD["eqtl"] ** 2,), size_weights=(1.0,), density=(1.0,) * 7
     )
