@@ -62,7 +62,7 @@ def learn_priors(
     number, done = 0, False
     while number < settings.trait_rounds and not done:
         number += 1
-        blocks = collect(priors, number)
+        blocks = [block for block in collect(priors, number) if block.finite]
         if not blocks:
             return Learned(
                 TraitPriors(), None, NOT_LEARNED.told, "documented defaults: no block could be learned from"

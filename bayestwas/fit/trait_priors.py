@@ -61,6 +61,12 @@ class BlockSums:
     ancestries: tuple[str, ...] = ("all",)
     at_most_one: bool = False
 
+    @property
+    def finite(self) -> bool:
+        """Whether the fit stayed with finite numbers; one that has not is not learned from."""
+        parts = (self.rest, self.score, self.information, np.exp(np.minimum(self.log_sum, 0.0)))
+        return bool((self.log_sum < np.inf).all() and all(np.isfinite(part).all() for part in parts))
+
 
 @dataclass(frozen=True)
 class TraitPriors:

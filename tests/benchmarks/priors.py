@@ -12,6 +12,7 @@ simulated.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -201,22 +202,30 @@ def intervals(found: Learned, truth: Truth) -> list[dict[str, Any]]:
     return out
 
 
-def recovery(genomes: int, blocks: int, seed: int) -> None:
+def recovery_one(task: tuple[int, int, int]) -> tuple[list[dict[str, Any]], dict[str, float], int, str]:
+    number, blocks, seed = task
+    rng = np.random.default_rng([seed, number])
+    truth = drawn_truth(rng, 3)
+    made = [simulate_block(rng, truth, 80, 5) for _ in range(blocks)]
+    found = learned(made, number)
+    carried, fixed, causal = final_pips(made, found)
+    logs = {}
+    for name, pip in (("averaged", carried), ("at the mean", fixed)):
+        pip = np.clip(pip, 1e-6, 1 - 1e-6)
+        logs[name] = float(np.log(np.where(causal, pip, 1 - pip)).sum())
+    return intervals(found, truth), logs, len(causal), found.source
+
+
+def recovery(tasks: Iterable[Any]) -> None:
     rows: list[dict[str, Any]] = []
-    logs = {"averaged": 0.0, "at the mean": 0.0}
-    genes, began = 0, time.perf_counter()
-    for number in range(genomes):
-        rng = np.random.default_rng([seed, number])
-        truth = drawn_truth(rng, 3)
-        made = [simulate_block(rng, truth, 80, 5) for _ in range(blocks)]
-        found = learned(made, number)
-        rows += intervals(found, truth)
-        carried, fixed, causal = final_pips(made, found)
-        genes += len(causal)
-        for name, pip in (("averaged", carried), ("at the mean", fixed)):
-            pip = np.clip(pip, 1e-6, 1 - 1e-6)
-            logs[name] += float(np.log(np.where(causal, pip, 1 - pip)).sum())
-        print(f"genome {number + 1}: {found.source}, {time.perf_counter() - began:.0f} s", flush=True)
+    logs: dict[str, list[float]] = {"averaged": [], "at the mean": []}
+    genes = 0
+    for number, (part, log, count, source) in enumerate(tasks):
+        rows += part
+        genes += count
+        for name, value in log.items():
+            logs[name].append(value)
+        print(f"genome {number + 1}: {source}", flush=True)
     table = pd.DataFrame(rows)
     table["covered"] = (table["low"] <= table["true"]) & (table["true"] <= table["high"])
     table["error"] = table["mean"] - table["true"]
@@ -228,83 +237,93 @@ def recovery(genomes: int, blocks: int, seed: int) -> None:
     grouped["rmse"] **= 0.5
     print(grouped.round(3).to_string())
     print(f"all: {table['covered'].mean():.3f} of {len(table)} intervals of 90% cover the truth")
-    for name, total in logs.items():
-        print(f"log score of gene PIPs, hyperparameters {name}: {total / genes:.5f} per gene ({genes} genes)")
+    for name, values in logs.items():
+        print(f"log score of gene PIPs, hyperparameters {name}: {sum(values) / genes:.5f} per gene ({genes})")
+    gain = np.subtract(*logs.values()) * len(logs["averaged"]) / genes
+    print(f"gain by averaging: {gain.mean():.5f} +- {gain.std(ddof=1) / np.sqrt(len(gain)):.5f} per gene")
 
 
-def null(genomes: int, blocks: int, seed: int) -> None:
+def null_one(task: tuple[int, int, int]) -> tuple[float, float]:
     """No causal gene; two strong direct effects in a block."""
-    passed, odds = 0, []
-    for number in range(genomes):
-        rng = np.random.default_rng([seed, 1, number])
-        truth = replace(
-            drawn_truth(rng, 3), intercept=np.array([-np.inf, np.log(2 / 80)]), coefficient=np.zeros(5),
-            size_weight=np.array([[1 / 3] * 3, [0.0, 0.3, 0.7]]),
-        )  # fmt: skip
-        made = [simulate_block(rng, truth, 80, 5) for _ in range(blocks)]
-        found = learned(made, number)
-        pip, _, _ = final_pips(made, found)
-        assert found.hyper is not None
-        odds.append(float(np.exp(found.priors.mean().intercept[0, 0])))
-        passed += int((pip > 0.5).any())
-        print(
-            f"genome {number + 1}: prior odds of a gene {odds[-1]:.2e}, largest PIP {pip.max():.3f}",
-            flush=True,
-        )
-    print(f"{passed} of {genomes} genomes have a gene above PIP 0.5; median prior odds {np.median(odds):.2e}")
+    number, blocks, seed = task
+    rng = np.random.default_rng([seed, 1, number])
+    truth = replace(
+        drawn_truth(rng, 3), intercept=np.array([-np.inf, np.log(2 / 80)]), coefficient=np.zeros(5),
+        size_weight=np.array([[1 / 3] * 3, [0.0, 0.3, 0.7]]),
+    )  # fmt: skip
+    made = [simulate_block(rng, truth, 80, 5) for _ in range(blocks)]
+    found = learned(made, number)
+    pip, _, _ = final_pips(made, found)
+    return float(np.exp(found.priors.mean().intercept[0, 0])), float(pip.max())
 
 
-def tissue(genomes: int, blocks: int, seed: int) -> None:
+def null(tasks: Iterable[Any]) -> None:
+    odds, largest = [], []
+    for number, (odd, pip) in enumerate(tasks):
+        odds.append(odd)
+        largest.append(pip)
+        print(f"genome {number + 1}: prior odds of a gene {odd:.2e}, largest PIP {pip:.3f}", flush=True)
+    passed = int((np.array(largest) > 0.5).sum())
+    print(f"{passed} of {len(odds)} genomes have a gene above PIP 0.5; median odds {np.median(odds):.2e}")
+
+
+def tissue_one(task: tuple[int, int, int]) -> tuple[int, float]:
     """One context of ten holds all causal genes, about 60 of them."""
-    found_right = []
-    for number in range(genomes):
-        rng = np.random.default_rng([seed, 2, number])
-        relevant = int(rng.integers(10))
-        deviation = np.full(10, -np.inf)
-        deviation[relevant] = 0.0
-        truth = replace(
-            drawn_truth(rng, 10), intercept=np.array([np.log(60 / (blocks * 5)), np.log(0.006)]),
-            context_effect=deviation, coefficient=np.zeros(5),
-        )  # fmt: skip
-        made = [simulate_block(rng, truth, 80, 5) for _ in range(blocks)]
-        result = learned(made, number)
-        assert result.hyper is not None
-        draws = (
-            result.hyper["context_effect"]
-            .stack(sample=("chain", "draw"))
-            .transpose("context", "sample")
-            .values
-        )
-        best = float(
-            (draws.argmax(axis=0) == list(result.hyper["context"].values).index(f"context{relevant}")).mean()
-        )
-        found_right.append(best)
-        causal = sum(int(block.causal.sum()) for block in made)
+    number, blocks, seed = task
+    rng = np.random.default_rng([seed, 2, number])
+    relevant = int(rng.integers(10))
+    deviation = np.full(10, -np.inf)
+    deviation[relevant] = 0.0
+    truth = replace(
+        drawn_truth(rng, 10), intercept=np.array([np.log(60 / (blocks * 5)), np.log(0.006)]),
+        context_effect=deviation, coefficient=np.zeros(5),
+    )  # fmt: skip
+    made = [simulate_block(rng, truth, 80, 5) for _ in range(blocks)]
+    result = learned(made, number)
+    assert result.hyper is not None
+    effect_of = result.hyper["context_effect"].stack(sample=("chain", "draw")).transpose("context", "sample")
+    at = list(result.hyper["context"].values).index(f"context{relevant}")
+    best = float((effect_of.values.argmax(axis=0) == at).mean())
+    return sum(int(block.causal.sum()) for block in made), best
+
+
+def tissue(tasks: Iterable[Any]) -> None:
+    sure = []
+    for number, (causal, best) in enumerate(tasks):
+        sure.append(best)
         print(
             f"genome {number + 1}: {causal} causal genes, P(relevant context is the highest) {best:.3f}",
             flush=True,
         )
-    print(
-        f"above 0.9 in {np.mean(np.array(found_right) > 0.9):.2f} of {genomes} genomes; "
-        f"median {np.median(found_right):.3f}"
-    )
+    above = np.mean(np.array(sure) > 0.9)
+    print(f"above 0.9 in {above:.2f} of {len(sure)} genomes; median {np.median(sure):.3f}")
+
+
+STUDIES = {"recovery": (recovery_one, recovery), "null": (null_one, null), "tissue": (tissue_one, tissue)}
 
 
 def main() -> None:
-    # one chain at a time: genomes are many, and other work may go on beside
+    # one chain at a time: genomes are many
     hyper.SAMPLING = Sampling(draws=400, tune=300, chains=1, cores=1, sampler="pymc")
     hyper.FIRST = replace(hyper.SAMPLING, draws=150)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("study", choices=("recovery", "null", "tissue"))
+    parser.add_argument("study", choices=tuple(STUDIES))
     parser.add_argument("--genomes", type=int, default=50)
     parser.add_argument("--blocks", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
-    {"recovery": recovery, "null": null, "tissue": tissue}[given.study](
-        given.genomes, given.blocks, given.seed
-    )
+    one, report = STUDIES[given.study]
+    tasks = [(number, given.blocks, given.seed) for number in range(given.genomes)]
+    began = time.perf_counter()
+    if given.workers == 1:
+        report(map(one, tasks))
+    else:
+        with multiprocessing.get_context("fork").Pool(given.workers) as pool:
+            report(pool.imap(one, tasks))
+    print(f"{time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":
