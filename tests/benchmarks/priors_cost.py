@@ -67,7 +67,7 @@ def made_up(blocks: int, seed: int) -> tuple[dict[str, Any], dict[str, list[Any]
         "intercept": np.log([0.02, 2e-4]), "context_spread": 1.0, "global_scale": 0.1,
         "size_weight": np.full((2, SIZES), 1 / SIZES), "shared": np.array([0.8, 0.5]),
         "variance": np.tile([0.5, 2.0, 8.0], (2, 1)), "information": np.full((rows, 2, ANCESTRIES), 10.0),
-        "count": rng.poisson(mean / 4, size=(rows, len(mean))),  # what a signal is about
+        "count": rng.poisson(mean / 20, size=(rows, len(mean))),  # what a signal is about
         "rest_count": np.ceil(mean * blocks).astype(int),
     }  # fmt: skip
     data = model.simulate(rng, coords, design | fixed)

@@ -94,9 +94,10 @@ def compiled(engine: Sampling) -> Compiled:
 # ---- draws -------------------------------------------------------------------------------------------------
 
 
-def test_draws_are_of_the_exact_posterior(compiled: Compiled) -> None:
+@pytest.mark.parametrize("dense", [False, True])
+def test_draws_are_of_the_exact_posterior(compiled: Compiled, dense: bool) -> None:
     """Mean and spread within K standard errors, after the data were swapped."""
-    tree = compiled.sample(TWO, seed=11)
+    tree = compiled.sample(TWO, seed=11, sampling=Sampling(dense=dense))
     assert tree.attrs["status"] != "failed", tree.attrs["reason"]
     ess = diagnose(tree)[["ess_bulk", "ess_tail"]].min(axis=1)  # of the worst element
     for name, truth in exact(TWO).items():
