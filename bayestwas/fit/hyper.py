@@ -18,7 +18,7 @@ from bayestwas.fit.annotations import Scales
 from bayestwas.fit.sampling import Compiled, Sampling, compile_model
 from bayestwas.fit.trait_priors import DRAWS, BlockSums, TraitPriors
 
-SAMPLING = Sampling(draws=500, tune=400, chains=2, cores=2, dense=True)
+SAMPLING = Sampling(draws=600, tune=500, chains=2, cores=2, target_accept=0.95, dense=True)
 FIRST = replace(SAMPLING, draws=150, tune=300)  # of a round: enough to see whether the priors have settled
 KINDS = ("gene", "variant")
 NONE = "none"  # stands where a study has no annotation, or no context

@@ -226,7 +226,12 @@ def recovery(tasks: Iterable[Any]) -> None:
         for name, value in log.items():
             logs[name].append(value)
         print(f"genome {number + 1}: {source}", flush=True)
-    table = pd.DataFrame(rows)
+        if number % 5 == 4:
+            report_recovery(pd.DataFrame(rows), logs, genes)
+
+
+def report_recovery(table: pd.DataFrame, logs: dict[str, list[float]], genes: int) -> None:
+    """Coverage by parameter, and what averaging over hyperparameters gains; of the genomes so far."""
     table["covered"] = (table["low"] <= table["true"]) & (table["true"] <= table["high"])
     table["error"] = table["mean"] - table["true"]
     table["square"] = table["error"] ** 2
@@ -304,7 +309,7 @@ STUDIES = {"recovery": (recovery_one, recovery), "null": (null_one, null), "tiss
 
 def main() -> None:
     # one chain at a time: genomes are many
-    hyper.SAMPLING = Sampling(draws=400, tune=300, chains=1, cores=1, sampler="pymc")
+    hyper.SAMPLING = Sampling(draws=400, tune=300, chains=1, cores=1, sampler="pymc", dense=True)
     hyper.FIRST = replace(hyper.SAMPLING, draws=150)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
