@@ -98,7 +98,12 @@ def run_study(
             result = concat_results([*blocks, *_homeless(harmonised, settings)])
             result.attrs |= _provenance(harmonised, settings, seed, blocks)
             if names.HYPERPARAMETERS in result.children:
-                result[names.HYPERPARAMETERS].attrs |= _known_of_priors(harmonised)
+                learned = result[names.HYPERPARAMETERS].attrs
+                learned |= _known_of_priors(harmonised)
+                if learned["status"] != names.OK:
+                    watch.note(
+                        f"learned priors have the status {learned['status']}: see bayestwas priors {out}"
+                    )
             result[names.MARGINALS].dataset["explanation"].values[:] = explanations(result)
             _write(folder, result, harmonised, blocks, mapper, watch)
     constant, fates = result[names.CONSTANT].dataset, result[names.BLOCKS].dataset

@@ -86,6 +86,7 @@ def twas(weights: str) -> Method:
 
 METHODS: dict[str, Method] = {
     "bayestwas": ours("pip"),
+    "bayestwas, priors at their mean": ours("pip_fixed_priors"),
     "bayestwas, LD as exact": ours("pip_weights"),
     "bayestwas, weights as their mean": ours("pip_ld"),
     "bayestwas, plug-in": ours("pip_plugin"),
