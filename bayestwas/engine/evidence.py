@@ -22,10 +22,8 @@ from bayestwas.engine.gene_trait import (
     gene_odds,
 )
 from bayestwas.engine.likelihood import Floats, covariance_root, diagonal_terms
-from bayestwas.engine.single_effects import inclusion
+from bayestwas.engine.single_effects import inclusion, rows_there
 
-# An effect less probable than this is not counted as there; the first such one is kept as the last row.
-THERE = 0.05
 # Log Bayes factor above which a candidate of the last row stands out. Below it the evidence of many
 # candidates adds up as that of a Poisson process; above it a sum would have no bound.
 FAINT = 1.0
@@ -57,8 +55,7 @@ def evidence(
     """The evidence in a fit. `targets` are those that were fitted, `priors` give the sizes."""
     fit, candidates = posterior.fit, posterior.candidates
     p = candidates.units
-    there = np.flatnonzero(fit.null < 1 - THERE)
-    rows = min(int(there.max(initial=-1)) + 2, len(fit.null))
+    rows = rows_there(fit)
     log_weight = np.concatenate([t.log_weight for t in targets] + [np.empty(0)])
     starts = np.concatenate([[0], np.cumsum([len(t.log_weight) for t in targets])])[:-1].astype(np.intp)
     sizes = (priors.gene_sizes, priors.direct_sizes)

@@ -82,8 +82,8 @@ class GeneTraitPriors:
 
 
 # Before a study says otherwise: one gene in twenty and one variant in a thousand of a block that was chosen
-# for its association. A causal gene explains from a thousandth of a per cent of the trait to about one (gamma
-# of SD 0.02 to 0.2), a variant a tenth of it.
+# for its association. A causal gene with a cis-h2 of 0.1 explains 0.005 to 0.5 per cent of the trait (gamma
+# of SD 0.02 to 0.2), a direct effect as much.
 GENE_GRID, DIRECT_GRID = (0.0005, 0.005, 0.05), (0.00005, 0.0005, 0.005)
 GRID_WEIGHTS = (0.3, 0.6, 0.1)
 DEFAULT_PRIORS = GeneTraitPriors(

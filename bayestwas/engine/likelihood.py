@@ -257,6 +257,17 @@ def diagonal_terms(u: Floats, information: Floats, scale: Floats, root: Floats) 
     return log_bf, (scale * (root @ y)).T
 
 
+def posterior_covariance(root: Floats, information: Floats) -> tuple[Floats, Floats]:
+    """Posterior covariance (..., S, S) of a Normal(0, L L') effect, L (..., S, K), that data of this
+    information (..., S, S) saw, and what its determinant adds to the log Bayes factor (...)."""
+    turned = np.swapaxes(root, -1, -2)
+    middle = np.eye(root.shape[-1]) + turned @ information @ root
+    covariance = root @ np.linalg.solve(
+        middle, np.broadcast_to(turned, (*middle.shape[:-1], turned.shape[-1]))
+    )
+    return covariance, -0.5 * np.linalg.slogdet(middle)[1]
+
+
 def diagonal_covariance(information: Floats, scale: Floats, root: Floats) -> Floats:
     """(K, S, S) posterior covariance s L B^-1 L' that goes with `diagonal_terms`."""
     studies = len(root)
@@ -308,7 +319,5 @@ def _group(present: NDArray[np.bool_], root_n: Floats, noise: Floats, candidates
             information[q][np.ix_(index, index)] = root_n[index, None] * inner * root_n[index]
         for m in range(m_total):
             root = covariance_root(row[studies + m] * candidates.covariances[m])
-            middle = np.eye(studies) + root.T @ information[q] @ root
-            covariance[q, m] = root @ np.linalg.solve(middle, root.T)
-            log_scale[q, m] = -0.5 * np.linalg.slogdet(middle)[1]
+            covariance[q, m], log_scale[q, m] = posterior_covariance(root, information[q])
     return Grouped(group.ravel(), precision, information, covariance, log_scale)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from bayestwas.engine.likelihood import Floats, correlation, covariance_root
+from bayestwas.engine.likelihood import Floats, correlation, covariance_root, posterior_covariance
 
 SHARED, UNSTRUCTURED, FIRST_CONTEXT = 0, 1, 2
 # Effects' worth of the documented defaults in what is learned.
@@ -164,10 +164,9 @@ def _given(effects: Effects, prior: Floats) -> tuple[Floats, Floats, Floats]:
     """log Bayes factor (E,), posterior mean (E, S) and covariance (E, S, S) under Normal(0, prior)."""
     root = covariance_root(prior)
     root = root[:, np.abs(root).any(axis=0)]
-    middle = np.eye(root.shape[1]) + root.T @ effects.information @ root
-    covariance = root @ np.linalg.solve(middle, np.broadcast_to(root.T, (len(middle), *root.T.shape)))
+    covariance, log_scale = posterior_covariance(root, effects.information)
     mean = np.einsum("est,et->es", covariance, effects.score)
-    log_bf = 0.5 * (mean * effects.score).sum(axis=1) - 0.5 * np.linalg.slogdet(middle)[1]
+    log_bf = 0.5 * (mean * effects.score).sum(axis=1) + log_scale
     return log_bf, mean, covariance
 
 

@@ -31,7 +31,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayestwas.engine.ld import LD
-from bayestwas.engine.likelihood import Candidates, Floats, Likelihood, covariance_root, presence
+from bayestwas.engine.likelihood import (
+    Candidates,
+    Floats,
+    Likelihood,
+    covariance_root,
+    posterior_covariance,
+    presence,
+)
+
+# An effect less probable than this is not counted as there.
+THERE = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,12 @@ class SingleEffects:
     def pip(self) -> Floats:
         """(K,) probability that at least one effect is candidate k."""
         return inclusion(self.alpha.sum(axis=2))
+
+
+def rows_there(fit: SingleEffects) -> int:
+    """How many effects are there, and one more, which says that there are no others."""
+    there = np.flatnonzero(fit.null < 1 - THERE)
+    return min(int(there.max(initial=-1)) + 2, len(fit.null))
 
 
 def inclusion(alpha: Floats) -> Floats:
@@ -264,8 +280,7 @@ def component_posterior(
         else fit.information[fit.group[candidate]]
     )
     root = covariance_root(candidates.scale[candidate, component] * candidates.covariances[component])
-    middle = np.eye(len(mean)) + root.T @ information @ root
-    return mean, root @ np.linalg.solve(middle, root.T)
+    return mean, posterior_covariance(root, information)[0]
 
 
 def elbo(

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from bayestwas.engine.ld import LD
-from bayestwas.engine.likelihood import Candidates, Floats, correlation, covariance_root, presence
+from bayestwas.engine.likelihood import (
+    Candidates,
+    Floats,
+    correlation,
+    covariance_root,
+    posterior_covariance,
+    presence,
+)
 from bayestwas.engine.sharing import (
     FIRST_CONTEXT,
     SHARED,
@@ -27,7 +34,7 @@ from bayestwas.engine.sharing import (
     existing,
     learn_sharing,
 )
-from bayestwas.engine.single_effects import SingleEffects, fit_single_effects
+from bayestwas.engine.single_effects import SingleEffects, fit_single_effects, rows_there
 
 # Relative prior density per variant by distance to the TSS: eQTLs cluster near it (e.g. GTEx Consortium 2020,
 # doi:10.1126/science.aaz1776). Only the starting point where a study is large enough to learn its own.
@@ -38,8 +45,6 @@ SMALLEST_RESIDUAL = 0.2
 SMALLEST_EIGENVALUE = 0.05
 # Components of less than this share of the largest prior weight are left out of a fit.
 NEGLIGIBLE = 1e-3
-# An effect less probable than this is not counted as there.
-THERE = 0.05
 # An effect says how it is shared if it is on some variant with a probability above this.
 CLEAR = 0.05
 
@@ -304,11 +309,9 @@ def variant_evidence(posterior: WeightPosterior) -> Floats:
     """(R, p) log Bayes factor of every variant for the effects that are there and one more, averaged over the
     components of its prior; -inf where a variant is usable in no study."""
     fit, candidates = posterior.fit, posterior.candidates
-    rows = min(int(np.flatnonzero(fit.null < 1 - THERE).max(initial=-1)) + 2, len(fit.null))
+    rows = rows_there(fit)
     information, group = _information(posterior)
-    root = np.array([covariance_root(one) for one in candidates.covariances])
-    middle = np.eye(root.shape[1]) + np.swapaxes(root, 1, 2)[None] @ information[:, None] @ root[None]
-    log_scale = -0.5 * np.linalg.slogdet(middle)[1]  # (Q, M)
+    _, log_scale = _given(candidates, information)
     log_bf = 0.5 * np.einsum("lkms,lks->lkm", fit.mean[:rows], fit.score[:rows]) + log_scale[group]
     usable = np.isfinite(candidates.log_prior).any(axis=1)
     of_all = logsumexp(candidates.log_prior[usable], axis=1, keepdims=True)
@@ -355,7 +358,7 @@ def moments(posterior: WeightPosterior) -> tuple[Floats, Floats]:
     """Posterior mean and standard deviation of the weights, each (S, p)."""
     fit = posterior.fit
     information, group = _information(posterior)
-    variance = np.einsum("qmss->qms", _covariances(posterior.candidates.covariances, information))[group]
+    variance = np.einsum("qmss->qms", _given(posterior.candidates, information)[0])[group]
     mean = np.einsum("lkm,lkms->lsk", fit.alpha, fit.mean)
     second = np.einsum("lkm,lkms->lsk", fit.alpha, fit.mean**2) + np.einsum(
         "lkm,kms->lsk", fit.alpha, variance
@@ -373,9 +376,7 @@ def _information(posterior: WeightPosterior) -> tuple[Floats, NDArray[np.intp]]:
     return np.array([np.diag(fit.information[0, k]) for k in first]), group.ravel()
 
 
-def _covariances(variances: Floats, information: Floats) -> Floats:
-    """(Q, M, S, S) posterior covariance of an effect, from its prior ones and the groups' information."""
-    root = np.array([covariance_root(one) for one in variances])
-    turned = np.swapaxes(root, 1, 2)
-    middle = np.eye(root.shape[1]) + turned[None] @ information[:, None] @ root[None]
-    return np.asarray(root[None] @ np.linalg.solve(middle, np.broadcast_to(turned, middle.shape)))
+def _given(candidates: Candidates, information: Floats) -> tuple[Floats, Floats]:
+    """(Q, M, S, S) posterior covariance of an effect and (Q, M) log scale, from the groups' information."""
+    root = np.array([covariance_root(one) for one in candidates.covariances])
+    return posterior_covariance(root[None], information[:, None])

@@ -1,7 +1,4 @@
-"""The global step: sums over classes of all blocks -> posterior of the hyperparameters (models/hyper.md).
-
-Imports PyMC only where it samples.
-"""
+"""The global step: sums over classes of all blocks -> posterior of the hyperparameters (models/hyper.md)."""
 
 from __future__ import annotations
 
@@ -15,12 +12,13 @@ import xarray as xr
 
 from bayestwas.engine.likelihood import Floats
 from bayestwas.fit.annotations import Scales
+from bayestwas.fit.model_data import thin
 from bayestwas.fit.sampling import Compiled, Sampling, compile_model
-from bayestwas.fit.trait_priors import DRAWS, BlockSums, TraitPriors
+from bayestwas.fit.trait_priors import DRAWS, GENE, VARIANT, BlockSums, TraitPriors
 
 SAMPLING = Sampling(draws=600, tune=500, chains=2, cores=2, target_accept=0.95, dense=True)
 FIRST = replace(SAMPLING, draws=150, tune=300)  # of a round: enough to see whether the priors have settled
-KINDS = ("gene", "variant")
+KINDS = (GENE, VARIANT)
 NONE = "none"  # stands where a study has no annotation, or no context
 SETTLED = 0.25  # posterior standard deviations
 
@@ -105,10 +103,10 @@ def first_draws(
 def trait_priors(posterior: xr.Dataset, scales: Scales) -> TraitPriors:
     """Draws of the hyperparameters, at most DRAWS of them, evenly along the chains."""
 
+    keep = min(DRAWS, posterior.sizes["chain"] * posterior.sizes["draw"])
+
     def thinned(name: str, *dims: str) -> Floats:
-        values = posterior[name].transpose("chain", "draw", *dims).values
-        flat = values.reshape(values.shape[0] * values.shape[1], *values.shape[2:])
-        return np.asarray(flat[np.linspace(0, len(flat) - 1, min(DRAWS, len(flat))).astype(int)])
+        return thin(posterior[name].transpose("chain", "draw", *dims).values, keep)
 
     return TraitPriors(
         tuple(map(str, posterior["context"].values)), tuple(map(str, posterior["ancestry"].values)), scales,

@@ -20,7 +20,7 @@ Arrays = dict[str, np.ndarray]
 def thin(values: ArrayLike, keep: int) -> np.ndarray:
     """`keep` evenly spaced of all draws: (chain, draw, ...) -> (keep, ...). InputError if there are fewer."""
     array = np.asarray(values, float)
-    flat = array.reshape(-1, *array.shape[2:])
+    flat = array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
     if keep > len(flat):
         raise InputError(
             f"{keep} of {len(flat)} draws",

@@ -29,7 +29,7 @@ from bayestwas.fit.annotations import Moments, Scales, moments
 from bayestwas.fit.annotations import scales as annotation_scales
 from bayestwas.fit.describe import describe
 from bayestwas.fit.gene_trait import fit_block, sufficient, switched
-from bayestwas.fit.learn import NOT_LEARNED, learn_priors
+from bayestwas.fit.learn import NOT_LEARNED, Progress, learn_priors
 from bayestwas.fit.prepared import Prepared, prepare
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.trait_priors import Annotated, BlockSums, TraitPriors, annotated, block_priors, block_sums
@@ -37,7 +37,6 @@ from bayestwas.fit.weight_priors import StudySums, learned_priors, total_sums
 from bayestwas.fit.weights import fit_weights, weight_sums
 
 Source = Callable[[], xr.DataTree]
-Progress = Callable[[str, Iterable[Any], int], Iterable[Any]]
 
 
 @dataclass(frozen=True)
