@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bayestwas import names
+from bayestwas.data.results import to_json
 from bayestwas.engine.gene_trait import DEFAULT_PRIORS
 from bayestwas.engine.likelihood import Floats
 from bayestwas.fit.annotations import Scales
@@ -56,6 +57,7 @@ def learn_priors(
     """
     # imported where it samples: the other half of this package does without PyMC
     from bayestwas.fit import hyper
+    from bayestwas.models.hyper import PRIOR_SD
 
     priors = TraitPriors(scales=scales)
     labels = [one.name for kind in (VARIANT, GENE) for one in scales[kind]]
@@ -79,7 +81,8 @@ def learn_priors(
     posterior = fit[names.POSTERIOR].to_dataset()
     posterior.attrs |= {
         "rounds": number, "settled": done, "blocks": len(blocks), "status": fit.attrs["status"],
-        "reason": fit.attrs["reason"], "sampler": fit.attrs["sampler"],
+        "reason": fit.attrs["reason"], "sampler": fit.attrs["sampler"], "prior_sd": to_json(PRIOR_SD),
+        "annotation_kinds": to_json([kind for kind in (VARIANT, GENE) for _ in scales[kind]]),
     }  # fmt: skip
     ended = "settled" if done else "not settled, the most rounds allowed"
     source = f"learned over {len(blocks)} blocks in {number} rounds ({ended})"

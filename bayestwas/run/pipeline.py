@@ -17,7 +17,6 @@ from bayestwas.data.results import (
     concat_results,
     provenance,
     save_results,
-    to_json,
 )
 from bayestwas.errors import SettingsError
 from bayestwas.fit.settings import Settings
@@ -99,7 +98,6 @@ def run_study(
             result.attrs |= _provenance(harmonised, settings, seed, blocks)
             if names.HYPERPARAMETERS in result.children:
                 learned = result[names.HYPERPARAMETERS].attrs
-                learned |= _known_of_priors(harmonised)
                 if learned["status"] != names.OK:
                     watch.note(
                         f"learned priors have the status {learned['status']}: see bayestwas priors {out}"
@@ -173,16 +171,6 @@ def _provenance(
     for attrs in fitted[:1]:
         told |= {key: attrs[key] for key in ("priors", "weight_priors", "priors_source")}
     return told
-
-
-def _known_of_priors(harmonised: Harmonised) -> dict[str, str]:
-    """What draws of the learned priors do not say: how wide the priors were, what each annotation is of."""
-    # imported here: where priors were learned, PyMC is there already
-    from bayestwas.models.hyper import PRIOR_SD
-
-    given = harmonised.annotations
-    kinds = ["variant"] * len(given.used) + ["gene"] * (0 if given.genes is None else given.genes.shape[1])
-    return {"prior_sd": to_json(PRIOR_SD), "annotation_kinds": to_json(kinds)}
 
 
 def _write(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +14,12 @@ from bayestwas.models.hyper import PRIOR_SD
 
 from bayestwas.engine.evidence import Evidence, bayes_factors, class_sums
 from bayestwas.engine.gene_trait import EffectSizes
+from bayestwas.fit import hyper
 from bayestwas.fit.annotations import Scale
 from bayestwas.fit.hyper import learn, model_data, settled, trait_priors
+from bayestwas.fit.learn import learn_priors
 from bayestwas.fit.sampling import Sampling
+from bayestwas.fit.settings import Settings
 from bayestwas.fit.trait_priors import DRAWS, GRIDS, BlockSums, Class, TraitPriors
 from bayestwas.report.priors import priors_table
 
@@ -200,6 +205,25 @@ def test_draws_of_the_priors_run_along_the_chains(posterior: xr.Dataset) -> None
     few = trait_priors(posterior.isel(draw=slice(0, 5)), {"variant": (), "gene": ()})
     assert few.intercept.shape == (5, 2)
     assert few.coefficient.shape == (5, 0)
+
+
+def test_draws_of_priors_are_stored_with_what_their_annotations_are_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(7)
+    monkeypatch.setattr(hyper, "SAMPLING", SHORT)
+    monkeypatch.setattr(hyper, "FIRST", replace(SHORT, draws=40, tune=100))
+
+    def watch(label: str, results: Iterable[Any], total: int) -> Iterable[Any]:
+        return results
+
+    made = [simulated(rng) for _ in range(30)]
+    found = learn_priors(lambda priors, number: made, SCALES, replace(Settings(), trait_rounds=1), 1, watch)
+    assert found.hyper is not None
+    assert json.loads(found.hyper.attrs["annotation_kinds"]) == ["variant"]
+    assert json.loads(found.hyper.attrs["prior_sd"]) == pytest.approx(PRIOR_SD)
+    assert found.hyper.attrs["rounds"] == 1
+    assert set(found.told["enrichment"]) == {"coding"}
 
 
 def test_settled_means_that_nothing_moved(posterior: xr.Dataset) -> None:

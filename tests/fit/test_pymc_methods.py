@@ -91,6 +91,7 @@ def test_genes_by_sampling_agree_with_the_engine(locus: xr.DataTree, settings: S
     assert all("3 candidates" in reason for reason in constant["reason"].values[skipped])
     assert np.isnan(marginals["pip"].values[skipped]).all()
     engine = bayestwas.fit_genes(locus, weights, settings=settings)["marginals"]
+    assert engine["pip"].values[1] > 0.9
     # the causal gene; the model learns the scale of effects that the engine has fixed, and averages few draws
     errors = [float(tree[name][1]) for tree, name in ((marginals, "pip_mcse"), (engine, "pip_mcse"))]
     pip = float(marginals["pip"][1])

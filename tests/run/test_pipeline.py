@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ import xarray as xr
 from bayestwas.data.results import open_results
 from bayestwas.errors import InputError, OutputError
 from bayestwas.fit import study as fit_study_module
-from bayestwas.harmonise.annotations import MatchedAnnotations
 from bayestwas.run import pipeline
 from bayestwas.run.pipeline import RunSummary, run_study
 
@@ -114,16 +112,6 @@ def test_priors_that_were_not_learned_are_told_as_defaults(tiny_run: RunSummary)
     assert set(priors["stage"]) == {"genes and variants", "expression"}
     assert set(priors["source"]) == {"default"}
     assert priors["statement"].str.contains("a run of 2 blocks, and learning needs 5").all()
-
-
-def test_draws_of_priors_are_stored_with_what_their_annotations_are_of() -> None:
-    values, features = np.zeros((1, 3), np.float32), pd.DataFrame({"constraint": [1.0]})
-    matched = MatchedAnnotations(("a", "constant", "b"), values, used=(0, 2), genes=features)
-    told = pipeline._known_of_priors(SimpleNamespace(annotations=matched))  # type: ignore[arg-type]
-    assert json.loads(told["annotation_kinds"]) == ["variant", "variant", "gene"]
-    assert json.loads(told["prior_sd"])["intercept"] > 0
-    without = pipeline._known_of_priors(SimpleNamespace(annotations=MatchedAnnotations()))  # type: ignore[arg-type]
-    assert json.loads(without["annotation_kinds"]) == []
 
 
 def test_same_seed_gives_the_same_result_whatever_the_workers(
