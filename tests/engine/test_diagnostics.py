@@ -115,9 +115,7 @@ def test_windows_agree_with_one_window() -> None:
     whole, cut = krige(z, GenotypeLD(dosage, np.inf)), krige(z, GenotypeLD(dosage, np.inf), window=80)
     assert whole.suspect[118]
     np.testing.assert_array_equal(whole.suspect, cut.suspect)
-    np.testing.assert_allclose(
-        cut.predicted, whole.predicted, atol=0.25
-    )  # chance LD of 0.016 with 200 variants
+    assert np.sqrt(np.mean((cut.predicted - whole.predicted) ** 2)) < 0.1  # of z-scores, with an sd of 1
 
 
 def test_ld_of_other_people_is_suspicious() -> None:
