@@ -20,6 +20,7 @@ DONOR = "donor"  # a person of an expression panel
 COVARIATE = "covariate"
 ENTRY = "entry"  # one non-zero of a sparse array
 SIGNAL = "signal"  # one single effect on the trait
+SUSPECT = "suspect"  # one variant of one GWAS that does not fit
 ANNOTATION = "annotation"  # a functional annotation of variants
 FEATURE = "feature"  # an annotation of genes
 
@@ -37,6 +38,7 @@ WEIGHTS = "weights"  # sparse weighted draws of expression weights
 OBSERVED = "observed_data"
 CONSTANT = "constant_data"
 BLOCKS = "blocks"
+SUSPECTS = "suspects"  # variants of a GWAS that do not fit their LD or their files, and are left out
 HYPERPARAMETERS = "hyperparameters"  # draws of the learned priors; absent where none were learned
 
 # ---- statuses of a gene or a block ---------------------------------------------------------------------
@@ -71,6 +73,12 @@ LOCUS_VARIABLES: dict[str, dict[str, Variable]] = {
             (ANCESTRY, VARIANT), "z-score", "marginal association with the trait; NaN where absent"
         ),
         "n": Variable((ANCESTRY, VARIANT), "people", "GWAS sample size; NaN where absent"),
+        "frequency": Variable(
+            (ANCESTRY, VARIANT), "share", "of the effect allele in the GWAS; NaN: not known"
+        ),
+        "conflict": Variable(
+            (ANCESTRY, VARIANT), "", "z disagrees with beta, standard error or p of its file"
+        ),
     },
     LD: {
         "dosage": Variable((VARIANT, SAMPLE), "copies of the effect allele", "int8, -1 where missing"),
@@ -177,5 +185,17 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "seconds": Variable((BLOCK,), "seconds", "processor time"),
         "block_status": Variable((BLOCK,), "", "ok, warning, skipped or failed"),
         "block_reason": Variable((BLOCK,), "", "why the status is not ok"),
+        "reliability": Variable((BLOCK,), "", "z-scores and LD: good, doubtful or suspicious"),
+        "reliability_reason": Variable((BLOCK,), "", "why the reliability is not good"),
+        "suspects": Variable((BLOCK,), "variants", "variants left out of a GWAS because they do not fit"),
+    },
+    SUSPECTS: {
+        "suspect_variant": Variable((SUSPECT,), "", "variant"),
+        "suspect_block": Variable((SUSPECT,), "", "block of the variant"),
+        "suspect_ancestry": Variable((SUSPECT,), "", "GWAS that it is left out of"),
+        "suspect_z": Variable((SUSPECT,), "z-score", "observed"),
+        "suspect_predicted": Variable((SUSPECT,), "z-score", "predicted from the variants around it"),
+        "suspect_t": Variable((SUSPECT,), "standard deviations", "how far the two are apart"),
+        "suspect_reason": Variable((SUSPECT,), "", "why it is left out"),
     },
 }

@@ -85,7 +85,8 @@ def blank_result(
         names.CONTEXT: text(contexts),
         names.ANCESTRY: text(ancestries),
     }
-    sizes = {dim: len(label) for dim, label in labels.items()} | {names.ENTRY: 0, "chain": 1, "draw": n_draws}
+    sizes = {dim: len(label) for dim, label in labels.items()}
+    sizes |= {names.ENTRY: 0, names.SUSPECT: 0, "chain": 1, "draw": n_draws}
     groups: dict[str, xr.Dataset] = {}
     for group, specs in names.RESULT_VARIABLES.items():
         arrays = {name: (spec.dims, _blank(name, spec, sizes)) for name, spec in specs.items()}

@@ -41,7 +41,14 @@ __all__ = [
     "to_json",
 ]
 
-STACKED = (names.GENE, names.VARIANT, names.BLOCK, names.ENTRY, names.SIGNAL)  # one block after the other
+STACKED = (
+    names.GENE,
+    names.VARIANT,
+    names.BLOCK,
+    names.ENTRY,
+    names.SIGNAL,
+    names.SUSPECT,
+)  # one block after the other
 UNITED = (names.CONTEXT, names.ANCESTRY)  # the union of the labels of all blocks
 PACKAGES = ("bayestwas", "numpy", "scipy", "pandas", "xarray", "zarr", "bed-reader", "pymc", "matplotlib")
 STORE = "results.zarr"

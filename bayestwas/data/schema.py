@@ -16,6 +16,7 @@ from bayestwas.names import Variable
 
 ATTRIBUTES = ("block", "chromosome", "start", "end", "build", "study", "simulated")
 OPTIONAL = ("covariates",)
+GWAS_CHECKS = ("frequency", "conflict")  # what a GWAS may say beside z and n, for its diagnostics
 ONE_OF = {names.LD: ("dosage", "correlation")}  # exactly one of these per group
 
 
@@ -67,7 +68,7 @@ def check_locus(tree: xr.DataTree) -> None:
     check_dataset("the root of the locus", root, names.LOCUS_VARIABLES[""])
     _check_variants(root)
     for group in (names.GWAS, names.GENES):
-        check_dataset(group, _group(tree, group), names.LOCUS_VARIABLES[group])
+        check_dataset(group, _group(tree, group), names.LOCUS_VARIABLES[group], optional=GWAS_CHECKS)
     gwas = _group(tree, names.GWAS)
     _check_gwas(gwas)
     _check_ld(tree, [str(a) for a in gwas[names.ANCESTRY].values])
@@ -254,6 +255,7 @@ def locus(
     cis_window: int = DEFAULT_CIS_WINDOW,
     variant_annotation: pd.DataFrame | None = None,
     gene_annotation: pd.DataFrame | None = None,
+    gwas_checks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> xr.DataTree:
     """Build a locus from plain labelled arrays.
 
@@ -265,7 +267,8 @@ def locus(
     `genes`: DataFrame indexed by gene with chromosome, tss, status, reason. `start`, `end`: the block,
     0-based half-open; by default the span of the variants. `cis_window`: base pairs on either side of a TSS
     whose variants may act on the gene. `variant_annotation`: DataFrame variant x annotation;
-    `gene_annotation`: DataFrame gene x feature. Raises `InputError`.
+    `gene_annotation`: DataFrame gene x feature. `gwas_checks`: ancestry -> frequency (p,) and conflict (p,),
+    each where it is known. Raises `InputError`.
     """
     if variants.empty:
         raise InputError(
@@ -294,7 +297,10 @@ def locus(
             "cis_window": int(cis_window),
         },
     )
-    groups: dict[str, xr.Dataset] = {"/": root, names.GWAS: _gwas_group(gwas, len(position))}
+    groups: dict[str, xr.Dataset] = {
+        "/": root,
+        names.GWAS: _gwas_group(gwas, gwas_checks or {}, len(position)),
+    }
     for ancestry, reference in ld.items():
         check_label("ancestry", ancestry)
         groups[f"{names.LD}/{ancestry}"] = _ld_group(reference)
@@ -327,19 +333,23 @@ def locus(
     return tree
 
 
-def _gwas_group(gwas: Mapping[str, tuple[Any, Any]], p: int) -> xr.Dataset:
+def _gwas_group(
+    gwas: Mapping[str, tuple[Any, Any]], checks: Mapping[str, Mapping[str, Any]], p: int
+) -> xr.Dataset:
     z = np.array([np.broadcast_to(np.asarray(z, dtype=float), p) for z, _ in gwas.values()]).reshape(
         len(gwas), p
     )
     n = np.array([np.broadcast_to(np.asarray(n, dtype=float), p) for _, n in gwas.values()]).reshape(
         len(gwas), p
     )
+    values = {"z": z, "n": np.where(np.isnan(z), np.nan, n)}
+    for name, empty in zip(GWAS_CHECKS, (np.nan, False), strict=True):
+        if any(name in one for one in checks.values()):
+            rows = [checks.get(ancestry, {}).get(name, empty) for ancestry in gwas]
+            values[name] = np.array([np.broadcast_to(np.asarray(row), p) for row in rows])
+    dims = (names.ANCESTRY, names.VARIANT)
     return xr.Dataset(
-        {
-            "z": ((names.ANCESTRY, names.VARIANT), z),
-            "n": ((names.ANCESTRY, names.VARIANT), np.where(np.isnan(z), np.nan, n)),
-        },
-        coords={names.ANCESTRY: _text(list(gwas))},
+        {name: (dims, value) for name, value in values.items()}, coords={names.ANCESTRY: _text(list(gwas))}
     )
 
 

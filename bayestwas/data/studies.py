@@ -143,7 +143,8 @@ def gwas_dataset(source: str, table: pd.DataFrame) -> xr.Dataset:
     """GWAS summary statistics as a Dataset over `variant`.
 
     `table`: chromosome, position, variant_id, effect_allele, other_allele, z, n and, optionally,
-    effect_allele_frequency. `source` names the file in messages. Raises `InputError`.
+    effect_allele_frequency and conflict (bool: z disagrees with the other columns of its file). `source`
+    names the file in messages. Raises `InputError`.
     """
     check_variants(source, table, (*COLUMNS, "z", "n"))
     z = table["z"].to_numpy(dtype=float)
@@ -171,6 +172,8 @@ def gwas_dataset(source: str, table: pd.DataFrame) -> xr.Dataset:
     if "effect_allele_frequency" in table.columns:
         frequency = table["effect_allele_frequency"].to_numpy(dtype=float)
         variables["effect_allele_frequency"] = (names.VARIANT, frequency)
+    if "conflict" in table.columns:
+        variables["conflict"] = (names.VARIANT, table["conflict"].to_numpy(dtype=bool))
     return xr.Dataset(variables, attrs={"source": source})
 
 

@@ -27,6 +27,8 @@ class Settings:
     cut_draws : draws of the cut posterior, one fit of the block each.
     posterior_draws : draws of the gene effects kept in the result.
     level : of the credible gene sets.
+    screen : leave out the variants of a GWAS that do not fit, and fit a block of suspicious LD with one
+        effect.
     """
 
     trait_effects: int = 10
@@ -44,6 +46,7 @@ class Settings:
     cut_draws: int = 32
     posterior_draws: int = 200
     level: float = 0.9
+    screen: bool = True
 
     def __post_init__(self) -> None:
         counts = ("trait_effects", "expression_effects", "draws", "max_draws", "cut_draws")

@@ -31,6 +31,7 @@ from bayestwas.fit.describe import describe
 from bayestwas.fit.gene_trait import fit_block, sufficient, switched
 from bayestwas.fit.learn import NOT_LEARNED, Progress, learn_priors
 from bayestwas.fit.prepared import Prepared, prepare
+from bayestwas.fit.screen import Screen, Screened, screen, with_screen
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.trait_priors import Annotated, BlockSums, TraitPriors, annotated, block_priors, block_sums
 from bayestwas.fit.weight_priors import StudySums, learned_priors, total_sums
@@ -107,6 +108,7 @@ def fit_study(
     """
     settings, mapper = settings or Settings(), mapper or Serial()
     watch = progress or _silent
+    sources = _screened(sources, settings, mapper, watch)
     learn = settings.learn and len(sources) >= settings.learn_blocks
     scales = _scales(sources, mapper, watch) if learn else TraitPriors().scales
     weight_priors = WeightPriors()
@@ -123,11 +125,12 @@ def fit_study(
         items = list(enumerate(sources))
         ready = list(watch("Expression weights", mapper.map(draw, items), len(items)))
         fitted = [i for i, fine in enumerate(ready) if fine is True]
-        task = partial(_trait_sums, folder=folder, settings=settings)
+        task = partial(_trait_sums, folder=folder)
+        shares = [(i, _settings(sources[i], settings)) for i in fitted]
 
         def collect(priors: TraitPriors, number: int) -> list[BlockSums]:
             label = f"Learning gene and variant priors, round {number}"
-            share = mapper.map(partial(task, priors=priors), fitted)
+            share = mapper.map(partial(task, priors=priors), shares)
             return [one for one in _kept(watch(label, share, len(fitted))) if one is not None]
 
         learned = learn_priors(collect, scales, settings, seed, watch) if learn else NOT_LEARNED
@@ -143,7 +146,9 @@ def fit_study(
         "priors": json.dumps(learned.told),
         "priors_source": learned.source,
     }
-    for result in results:
+    for source, result in zip(sources, results, strict=True):
+        if isinstance(source, Screened):
+            with_screen(result, source.screen)
         result.attrs |= told
         if learned.hyper is not None:
             result[names.HYPERPARAMETERS] = xr.DataTree(learned.hyper)
@@ -152,6 +157,31 @@ def fit_study(
 
 def _silent(label: str, results: Iterable[Any], total: int) -> Iterable[Any]:
     return results
+
+
+def _screened(
+    sources: Sequence[Source], settings: Settings, mapper: Mapper, watch: Progress
+) -> Sequence[Source]:
+    """The sources without the variants that do not fit; a block that fails is reported by `_finish`."""
+    if not settings.screen:
+        return sources
+    found = watch("Checking LD", mapper.map(_screen, sources), len(sources))
+    return [
+        Screened(source, one) if isinstance(one, Screen) else source
+        for source, one in zip(sources, found, strict=True)
+    ]
+
+
+def _screen(source: Source) -> Screen | None:
+    try:
+        return screen(source())
+    except Exception:
+        return None
+
+
+def _settings(source: Source, settings: Settings) -> Settings:
+    """What one block is fitted with."""
+    return source.screen.settings(settings) if isinstance(source, Screened) else settings
 
 
 def _weight_sums(source: Source, priors: WeightPriors, settings: Settings, scales: Scales) -> StudySums:
@@ -194,6 +224,7 @@ def _prepare(
 ) -> bool:
     """Fit the weights of one block and keep its draws in the run's own scratch folder."""
     number, source = item
+    settings = _settings(source, settings)
     try:
         locus = source()
         fitted = fit_weights(locus, priors=priors, settings=settings)
@@ -209,8 +240,9 @@ def _load(folder: Path, number: int) -> tuple[xr.DataTree, Prepared, Annotated]:
     return pickle.loads((folder / f"{number}.pickle").read_bytes())
 
 
-def _trait_sums(number: int, folder: Path, priors: TraitPriors, settings: Settings) -> BlockSums | None:
+def _trait_sums(item: tuple[int, Settings], folder: Path, priors: TraitPriors) -> BlockSums | None:
     """One block's share of learning the priors of genes and variants, under the mean of `priors`."""
+    number, settings = item
     _, ready, known = _load(folder, number)
     try:
         [prior] = block_priors(priors.mean() if priors.learned else priors, ready, known)
@@ -226,6 +258,7 @@ def _finish(
 ) -> xr.DataTree:
     """The result of one block under the learned priors, or a result that says why there is none."""
     number, source = item
+    settings = _settings(source, settings)
     began = time.process_time()
     try:
         locus = source()

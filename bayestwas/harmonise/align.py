@@ -307,7 +307,21 @@ def _reader(h: Harmonised, block: str) -> LocusReader:
         genotypes={name: _genotype_rows(h, name, here) for name in sorted(wanted)},
         variant_annotation=h.annotations.of_variants(here, h.variants.index[here]),
         gene_annotation=h.annotations.of_genes(genes.index),
+        gwas_checks={ancestry: _gwas_checks(h, ancestry, here) for ancestry in h.named.gwas},
     )
+
+
+def _gwas_checks(h: Harmonised, ancestry: str, here: slice) -> dict[str, np.ndarray]:
+    """What the GWAS of one ancestry says beside z and n, of the effect allele of the study."""
+    gwas, source = h.study.gwas[ancestry], h.named.gwas[ancestry]
+    at, sign = h.rows[source][here], h.signs[source][here]
+    out = {}
+    if "effect_allele_frequency" in gwas:
+        frequency = gwas["effect_allele_frequency"].values[at]
+        out["frequency"] = np.where(at >= 0, np.where(sign < 0, 1 - frequency, frequency), np.nan)
+    if "conflict" in gwas:
+        out["conflict"] = (at >= 0) & gwas["conflict"].values[at]
+    return out
 
 
 def _ld_rows(h: Harmonised, ancestry: str, here: slice) -> tuple[str | MatrixRows, float]:

@@ -83,6 +83,7 @@ class LocusReader:
     genotypes: dict[str, Rows]
     variant_annotation: pd.DataFrame | None = None
     gene_annotation: pd.DataFrame | None = None
+    gwas_checks: dict[str, dict[str, np.ndarray]] | None = None  # see `data.schema.locus`
 
     def __call__(self) -> xr.DataTree:
         """Read the genotypes of the block and build the locus (see docs/architecture.md)."""
@@ -117,6 +118,7 @@ class LocusReader:
             cis_window=self.cis_window,
             variant_annotation=self.variant_annotation,
             gene_annotation=self.gene_annotation,
+            gwas_checks=self.gwas_checks,
         )
 
     def blank(self, status: str, reason: str, n_draws: int = 0) -> xr.DataTree:

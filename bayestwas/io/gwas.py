@@ -59,6 +59,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "markername",
     ),
 }
+# Difference of two z-scores of one variant, at least and as a share of z, that no rounding of the columns
+# explains.
+CONFLICT, CONFLICT_SHARE = 1.0, 0.2
 REQUIRED = ("chromosome", "position", "effect_allele", "other_allele")
 _TEXT = ("variant_id",)
 _FEW = ("chromosome", "effect_allele", "other_allele")
@@ -111,6 +114,7 @@ def read_gwas(path: str | Path, n: float | None = None, source: str | None = Non
             "Correct it, or leave it missing",
         )
         out["effect_allele_frequency"] = frequency
+    out["conflict"] = _conflicts(table, columns, out["z"].to_numpy())
     return gwas_dataset(source or path.name, out)
 
 
@@ -265,6 +269,21 @@ def _z(path: Path, table: pd.DataFrame, columns: dict[str, str]) -> np.ndarray:
         "Add a column standard_error, or z: a p-value that was rounded to zero has lost its size",
     )
     return np.asarray(-np.sign(beta) * ndtri(p / 2))
+
+
+def _conflicts(table: pd.DataFrame, columns: dict[str, str], z: np.ndarray) -> np.ndarray:
+    """Where z is further from beta / standard_error, or |z| from the two-sided p-value, than rounding
+    takes it."""
+    allowed = np.maximum(CONFLICT, CONFLICT_SHARE * np.abs(z))
+    bad = np.zeros(len(z), dtype=bool)
+    with np.errstate(divide="ignore", invalid="ignore"):  # what is missing or zero is no conflict
+        if {"beta", "standard_error"} <= set(columns):
+            other = _numbers(table, columns["beta"]) / _numbers(table, columns["standard_error"])
+            bad |= np.isfinite(other) & (np.abs(z - other) > allowed)
+        if "p_value" in columns:
+            size = -ndtri(_numbers(table, columns["p_value"]) / 2)
+            bad |= np.isfinite(size) & (np.abs(np.abs(z) - size) > allowed)
+    return bad
 
 
 def _n(path: Path, table: pd.DataFrame, columns: dict[str, str], n: float | None) -> np.ndarray:

@@ -111,8 +111,22 @@ def blocks_table(result: xr.DataTree) -> pd.DataFrame:
         "seconds": blocks["seconds"],
         "status": blocks["block_status"],
         "reason": blocks["block_reason"],
+        "reliability": blocks["reliability"],
+        "suspects": blocks["suspects"],
+        "reliability_reason": blocks["reliability_reason"],
     }
-    return _labelled(_table(columns, whole=("variants", "genes", "iterations")), result)
+    return _labelled(_table(columns, whole=("variants", "genes", "iterations", "suspects")), result)
+
+
+def suspects_table(result: xr.DataTree) -> pd.DataFrame:
+    """One row per variant and GWAS that it is left out of, because it does not fit; no rows where all fit."""
+    suspects = result[names.SUSPECTS].dataset
+    return _labelled(
+        _table(
+            {name.removeprefix("suspect_"): suspects[name] for name in names.RESULT_VARIABLES[names.SUSPECTS]}
+        ),
+        result,
+    )
 
 
 TABLES: dict[str, Callable[[xr.DataTree], pd.DataFrame]] = {
@@ -121,6 +135,7 @@ TABLES: dict[str, Callable[[xr.DataTree], pd.DataFrame]] = {
     "effects.tsv": effects_table,
     "variants.tsv": variants_table,
     "blocks.tsv": blocks_table,
+    "suspects.tsv": suspects_table,
     "priors.tsv": lambda result: _labelled(priors_table(result), result),
 }
 

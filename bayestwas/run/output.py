@@ -20,6 +20,7 @@ WRITTEN = (
     "effects.tsv",
     "variants.tsv",
     "blocks.tsv",
+    "suspects.tsv",
     "harmonisation.tsv",
     "priors.tsv",
     "genes.png",

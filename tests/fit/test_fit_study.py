@@ -235,7 +235,7 @@ def test_progress_is_told_every_stage(loci: list[xr.DataTree], settings: Setting
 
     learning = replace(settings, learn_blocks=1, weight_rounds=1, trait_rounds=1)
     fit_study([lambda: loci[0]], learning, progress=watch)
-    # learning weights, weights, sums of blocks, first draws, all draws, results
-    assert [count for _, count, _ in seen] == [1] * 6
-    assert [total for _, _, total in seen] == [1] * 6
-    assert len({label for label, _, _ in seen}) == 6
+    # LD, learning weights, weights, sums of blocks, first draws, all draws, results
+    assert [count for _, count, _ in seen] == [1] * 7
+    assert [total for _, _, total in seen] == [1] * 7
+    assert len({label for label, _, _ in seen}) == 7

@@ -211,3 +211,18 @@ def test_a_gzip_that_breaks_off(tmp_path: Path) -> None:
 def test_n_given_as_nonsense(write: Write, n: float) -> None:
     with pytest.raises(InputError, match="A sample size is above zero"):
         read_gwas(write("z.txt", PLAIN), n=n)
+
+
+def test_a_z_that_disagrees_with_its_row_is_marked(tmp_path: Path) -> None:
+    """Rounding to two digits is no conflict; another sign is, and so is a p-value of another test."""
+    path = tmp_path / "gwas.tsv"
+    lines = [
+        "chr pos ea oa z beta se p n",
+        "1 10 A G 2.54 0.025 0.010 0.011 1000",
+        "1 20 A G 2.54 -0.025 0.010 0.011 1000",
+        "1 30 A G 2.54 0.025 0.010 1e-9 1000",
+        "1 40 A G 40.2 0.4 0.0100 0 1000",
+        "1 50 A G 0.1 NA 0.0100 NA 1000",
+    ]
+    path.write_text("\n".join(line.replace(" ", "\t") for line in lines) + "\n")
+    assert read_gwas(path)["conflict"].values.tolist() == [False, True, True, False, False]

@@ -138,7 +138,15 @@ def test_nothing_fitted_gives_an_empty_ranking(build_block_result: Callable[...,
 
 def test_the_report_is_tables_and_figures(synthetic_result: xr.DataTree, tmp_path: Path) -> None:
     paths = write_report(synthetic_result, tmp_path / "new" / "out")
-    tables = {"genes.tsv", "contexts.tsv", "effects.tsv", "variants.tsv", "blocks.tsv", "priors.tsv"}
+    tables = {
+        "genes.tsv",
+        "contexts.tsv",
+        "effects.tsv",
+        "variants.tsv",
+        "blocks.tsv",
+        "suspects.tsv",
+        "priors.tsv",
+    }
     pictures = {"genes.png", "priors.png", "locus-b1.png", "locus-b2.png", "locus-b3.png"}
     assert {path.name for path in paths} == tables | pictures
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == tables | pictures

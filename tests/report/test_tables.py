@@ -27,7 +27,9 @@ COLUMNS = {
     "contexts.tsv": "gene context pip cis_h2 cis_h2_sd data",
     "effects.tsv": "gene context ancestry effect effect_sd sign_probability data",
     "variants.tsv": "variant block position effect_allele other_allele pip_direct ancestry z data",
-    "blocks.tsv": "block variants genes n_ref converged iterations seconds status reason data",
+    "blocks.tsv": "block variants genes n_ref converged iterations seconds status reason reliability "
+    "suspects reliability_reason data",
+    "suspects.tsv": "variant block ancestry z predicted t reason data",
     "priors.tsv": "stage parameter of unit mean sd low high prior_sd informed source statement data",
 }
 

@@ -1,0 +1,86 @@
+"""Do the numbers of a GWAS belong together, and to the people of its LD reference? One locus at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayestwas import names
+
+Floats = NDArray[np.float64]
+
+DIFFERENT = 0.2  # of an allele frequency in the GWAS and in the reference
+ERRORS = 5.0  # standard errors of the frequency in the reference that the difference must exceed too
+SMALL_N, LARGE_N = 0.5, 2.0  # share of the median sample size of the block
+MOST = 0.1  # share of the variants above which the column is doubted, and not the variants
+
+CONFLICT = "z disagrees with beta, standard error or p-value of its file"
+FREQUENCY = "allele frequency in the GWAS and in the LD reference differ"
+SIZE = "sample size far from that of the other variants"
+
+
+@dataclass(frozen=True)
+class InputCheck:
+    """`reason` (p,) why a variant of a GWAS is suspect, empty where it is not; `doubts`: sentences on whole
+    columns, of which no variant is then suspect."""
+
+    reason: NDArray[np.object_]
+    doubts: tuple[str, ...]
+
+
+def check_inputs(locus: xr.DataTree, ancestry: str) -> InputCheck:
+    """The GWAS of one ancestry of a locus against its own columns and the frequencies of its reference."""
+    gwas = locus[names.GWAS].dataset.sel({names.ANCESTRY: ancestry})
+    held = np.isfinite(gwas["z"].values)
+    found = {
+        CONFLICT: gwas["conflict"].values.astype(bool) & held if "conflict" in gwas else np.zeros_like(held),
+        FREQUENCY: _different(locus, ancestry, gwas) & held,
+        SIZE: _odd_sizes(gwas["n"].values) & held,
+    }
+    reason = np.full(len(held), "", dtype=object)
+    doubts = []
+    for why, where in found.items():
+        share = where.sum() / max(held.sum(), 1)
+        if share > MOST:
+            doubts.append(f"{ancestry}: {why}, at {share:.0%} of the variants")
+        else:
+            reason[where & (reason == "")] = why
+    return InputCheck(reason, tuple(doubts))
+
+
+def minor_copies(locus: xr.DataTree, ancestry: str) -> Floats | None:
+    """(p,) copies of the rarer allele in the LD reference; None where that is a matrix."""
+    counted = _count(locus, ancestry)
+    return None if counted is None else np.minimum(counted[0], counted[1] - counted[0])
+
+
+def _count(locus: xr.DataTree, ancestry: str) -> tuple[Floats, Floats] | None:
+    """Copies of the effect allele and of both alleles in the LD reference."""
+    data = locus[f"{names.LD}/{ancestry}"].dataset
+    if "dosage" not in data:
+        return None
+    dosage = data["dosage"].transpose(names.VARIANT, ...).values
+    seen = dosage >= 0
+    return np.where(seen, dosage, 0).sum(axis=1).astype(float), 2.0 * seen.sum(axis=1)
+
+
+def _different(locus: xr.DataTree, ancestry: str, gwas: xr.Dataset) -> NDArray[np.bool_]:
+    counted = _count(locus, ancestry)
+    if counted is None or "frequency" not in gwas:
+        return np.zeros(gwas.sizes[names.VARIANT], dtype=bool)
+    copies, total = counted
+    with np.errstate(invalid="ignore", divide="ignore"):  # absent from the reference, or not known: NaN
+        reference, given = copies / total, gwas["frequency"].values
+        apart = np.abs(given - reference)
+        error = np.sqrt(np.maximum(given * (1 - given), 0.0) / total)
+        return np.asarray((apart > DIFFERENT) & (apart > ERRORS * error))
+
+
+def _odd_sizes(n: Floats) -> NDArray[np.bool_]:
+    if not np.isfinite(n).any():
+        return np.zeros(len(n), dtype=bool)
+    middle = np.nanmedian(n)
+    return np.asarray((n < SMALL_N * middle) | (n > LARGE_N * middle))
