@@ -63,7 +63,7 @@ def main() -> None:
     flagged = table.groupby("block")["flagged"].first()
     print(
         f"{args.preset}, seed {args.seed}: {int(flagged.sum())} of {len(flagged)} blocks flagged; "
-        f"{table['suspects'].sum()} suspects of {table['checked'].sum()} variants in {len(table)} GWAS-blocks; "
+        f"{table['suspects'].sum()} suspects of {table['checked'].sum()} variants, {len(table)} times; "
         f"largest |t| {table['largest_t'].max():.2f}; flips found {int(table['found'].sum())} of "
         f"{int(table['found'].notna().sum())}, {int(table['others'].sum())} others flagged beside them"
     )
