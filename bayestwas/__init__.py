@@ -22,6 +22,7 @@ _PUBLIC = {
     "PRESETS": "bayestwas.data.simulate",
     "SummaryTrait": "bayestwas.fit.coloc_summary",
     "check_study": "bayestwas.run.check",
+    "colocalize": "bayestwas.fit.coloc",
     "colocalize_summaries": "bayestwas.fit.coloc_summary",
     "fit_genes": "bayestwas.fit.gene_trait",
     "fit_weights": "bayestwas.fit.weights",

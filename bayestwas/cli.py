@@ -205,6 +205,52 @@ def simulate(
         typer.echo(f"Next: bayestwas run {shlex.quote(str(written))} --out results")
 
 
+@app.command(epilog="Example: [bold]bayestwas coloc study.toml --out coloc[/bold]")
+def coloc(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.", show_default=False)],
+    priors: Annotated[str, typer.Option(help="learned, or coloc-default: 1e-4, 1e-4, 1e-5.")] = "learned",
+    results: Annotated[
+        Path | None,
+        typer.Option(help="A result of bayestwas run, whose priors of expression weights are used."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes.")] = 2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier tables.")] = False,
+    gene: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gene",
+            "-g",
+            help="Only the blocks that hold this gene; may be repeated.",
+            show_default="all blocks",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Does the expression of a gene share a causal variant with the trait: every pair of signals.
+
+    Writes coloc.tsv (a row per gene, context, ancestry and pair of signals), coloc_priors.tsv (p1, p2, p12
+    with intervals where they were learned), and coloc_sensitivity.tsv and .png (how the conclusion hangs on
+    p12).
+
+    A shared variant is a reason to look closer; it does not show that the gene acts on the trait.
+    """
+    with _one_message():
+        from bayestwas.run.coloc import colocalize_study
+
+        summary = colocalize_study(
+            study, out, priors=priors, results=results, seed=seed, workers=workers, overwrite=overwrite,
+            genes=tuple(gene) if gene else None, progress=not quiet,
+        )  # fmt: skip
+        for gene_name, context, grcp in summary.top:
+            typer.echo(f"{gene_name}\t{context}\tGRCP {grcp:.3f}")
+        typer.echo(f"Tables in {summary.out}: {', '.join(path.name for path in summary.written)}")
+        if summary.failed:
+            typer.echo(f"Failed: {summary.failed} blocks; the column reason of coloc.tsv says why.", err=True)
+            raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
 @app.command(epilog="Example: [bold]bayestwas models gene_trait[/bold]")
 def models(
     name: Annotated[

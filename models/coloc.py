@@ -31,6 +31,12 @@ DATA = {
     "log_prior": (("pair", "variant"), "natural log", "prior weight of a variant relative to the others"),
     "in_context": (("pair", "context"), "0 or 1", "one 1 per row: the context of the pair"),
 }
+# in place of lbf1, lbf2 and log_prior, where the sums of many pairs are at hand
+SUMS = {
+    "log_sum": (("pair", "hypothesis"), "natural log", "sum over configurations of weight x Bayes factor"),
+    "log_mass": (("pair", "hypothesis"), "natural log", "the same with Bayes factors of 1"),
+    "in_context": DATA["in_context"],
+}
 PARAMETERS = {
     "mean_log_odds": (("rate",), "natural log", "log p1, log p2, logit share: mean over contexts"),
     "spread": (("rate",), "natural log", "standard deviation of the same over contexts"),
@@ -46,6 +52,8 @@ def constants(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
     Prior weights have mean one over the variants with both Bayes factors; the others are left out.
     """
+    if "log_sum" in data:
+        return _laid_out(*(np.asarray(data[name], float) for name in SUMS))
     lbf1, lbf2, log_prior = (np.asarray(data[name], float) for name in ("lbf1", "lbf2", "log_prior"))
     present = np.isfinite(lbf1) & np.isfinite(lbf2)
     weight = np.where(present, log_prior, -np.inf)
@@ -54,17 +62,18 @@ def constants(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
     weight = weight - np.where(count > 0, mean, 0.0)
     first, second = (weight + np.where(present, lbf, 0.0) for lbf in (lbf1, lbf2))
     sums = _sums(first, second, first + second - np.where(present, weight, 0.0))
-    offset = sums.max(axis=1)
-    return {
-        "log_sum": sums - offset[:, None],
-        "offset": offset,
-        "log_mass": _sums(weight, weight, weight),
-        "context_design": np.asarray(data["in_context"], float),
-    }
+    return _laid_out(sums, _sums(weight, weight, weight), np.asarray(data["in_context"], float))
 
 
-def build(data: Mapping[str, Any], coords: Coords) -> pm.Model:
-    """The model of many pairs. `data` has the entries of DATA, `coords` pair, variant and context."""
+def _laid_out(log_sum: np.ndarray, log_mass: np.ndarray, context_design: np.ndarray) -> dict[str, np.ndarray]:
+    top = log_sum.max(axis=1)
+    rest = {"offset": top, "log_mass": log_mass, "context_design": context_design}
+    return {"log_sum": log_sum - top[:, None], **rest}
+
+
+def build(data: Mapping[str, Any], coords: Coords, *, posterior_of_pairs: bool = True) -> pm.Model:
+    """The model of many pairs. `data` has the entries of DATA or of SUMS, `coords` pair, variant and context;
+    without `posterior_of_pairs` the large `posterior` and `h4` are left out, to learn the priors only."""
     labels = {name: list(coords[name]) for name in ("pair", "context")}
     dims = {"offset": ("pair",), "context_design": ("pair", "context")}
     with pm.Model(coords={**labels, "hypothesis": HYPOTHESES, "rate": RATES}) as model:
@@ -89,10 +98,11 @@ def build(data: Mapping[str, Any], coords: Coords) -> pm.Model:
             observed=given["log_sum"],
             dims=("pair", "hypothesis"),
         )
-        joint = pt.exp(given["log_sum"] + log_prior)
-        posterior = joint / pt.sum(joint, axis=1, keepdims=True)
-        pm.Deterministic("posterior", posterior, dims=("pair", "hypothesis"))
-        pm.Deterministic("h4", posterior[:, 4], dims="pair")
+        if posterior_of_pairs:
+            joint = pt.exp(given["log_sum"] + log_prior)
+            posterior = joint / pt.sum(joint, axis=1, keepdims=True)
+            pm.Deterministic("posterior", posterior, dims=("pair", "hypothesis"))
+            pm.Deterministic("h4", posterior[:, 4], dims="pair")
     return model
 
 

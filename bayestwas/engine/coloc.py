@@ -209,10 +209,8 @@ def p12_at(sums: PairSums, priors: ColocPriors, level: float) -> Floats:
 
 
 def sensitivity_grid(priors: ColocPriors, decades: float = 4.0, points: int = 41) -> Floats:
-    """(points,) values of p12, evenly on the log scale, from `decades` below the smaller of p1 and p2 up to
-    it: for the defaults of coloc from p1 p2, no enrichment, to p1, sharing whenever there is an effect."""
-    top = float(min(np.min(priors.p1), np.min(priors.p2)))
-    return np.asarray(top * 10 ** np.linspace(-decades, 0.0, points))
+    """(points,) values of p12, evenly on the log scale, half of the `decades` on either side of the given."""
+    return np.asarray(float(np.mean(priors.p12)) * 10 ** np.linspace(-decades / 2, decades / 2, points))
 
 
 def shared_variant(lbf1: Floats, lbf2: Floats, log_weight: Floats | None = None) -> Floats:

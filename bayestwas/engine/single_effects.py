@@ -36,6 +36,7 @@ from bayestwas.engine.likelihood import (
     Floats,
     Likelihood,
     covariance_root,
+    diagonal_terms,
     posterior_covariance,
     presence,
 )
@@ -249,6 +250,31 @@ def from_score(
     return SingleEffects(
         np.array(parts), np.array(nulls), np.array(means), score, seen, group, nothing, nothing, True, 0
     )
+
+
+def log_bayes_factors(
+    fit: SingleEffects, candidates: Candidates, keep: NDArray[np.intp] | None = None
+) -> Floats:
+    """(L, K, M) log Bayes factor of every unit candidate and covariance for what each effect saw, in all
+    studies or in those of `keep`, which must share no noise with the others."""
+    keep = np.arange(fit.score.shape[2]) if keep is None else keep
+    out = np.zeros((len(fit.score), *candidates.log_prior.shape))
+    for m, omega in enumerate(candidates.covariances):
+        if not np.isfinite(candidates.log_prior[: candidates.units, m]).any():
+            continue  # a covariance of columns, not of variants
+        root, scale = covariance_root(omega[np.ix_(keep, keep)]), candidates.scale[:, m]
+        for effect, score in enumerate(fit.score[:, :, keep]):
+            if fit.group is None:
+                seen = fit.information[effect][:, keep].T
+                out[effect, :, m] = diagonal_terms(np.ascontiguousarray(score.T), seen, scale, root)[0]
+                continue
+            for q in np.unique(fit.group):
+                mine = np.flatnonzero(fit.group == q)  # of one group: the scale is the same
+                information = fit.information[q][np.ix_(keep, keep)]
+                covariance, log_scale = posterior_covariance(np.sqrt(scale[mine[0]]) * root, information)
+                u = score[mine]
+                out[effect, mine, m] = 0.5 * np.einsum("ks,st,kt->k", u, covariance, u) + log_scale
+    return out
 
 
 class _Presence:

@@ -26,6 +26,10 @@ WRITTEN = (
     "genes.png",
     "priors.png",
     "locus-*.png",
+    "coloc.tsv",
+    "coloc_priors.tsv",
+    "coloc_sensitivity.tsv",
+    "coloc_sensitivity.png",
     STORE,
 )
 

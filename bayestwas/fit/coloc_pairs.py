@@ -1,0 +1,171 @@
+"""Pairs of signals of one locus: every gene-context against the trait, all ancestries together and each
+alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayestwas import names
+from bayestwas.engine.coloc import PairSums, cluster_sums, pair_sums, shared_variant
+from bayestwas.errors import InputError
+from bayestwas.fit.coloc_signals import ALL, GeneFit, Signals, TraitFit, fit_trait, gene_fit
+from bayestwas.fit.settings import Settings
+from bayestwas.fit.weight_annotations import enrichment
+from bayestwas.fit.weight_priors import stored_priors
+
+Floats = NDArray[np.float64]
+NO_VARIANT = "no variant that both the panels and the GWAS can use"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """n rows: one per gene, context, ancestry and pair of signals. The same pair has one row per context.
+
+    Attributes
+    ----------
+    table : gene, context, ancestry, block, signal, trait_signal, lead, trait_lead, shared_variant,
+        scp_given_h4, n_variants, learn (whether this row stands for its pair where priors are learned), and
+        acts_shared, acts: probability that the expression effect acts in the context, given H4, or not.
+    sums, cluster : of the pair; see `engine.coloc`.
+    skipped : gene, block, reason of genes without any row.
+    """
+
+    table: pd.DataFrame
+    sums: PairSums
+    cluster: Floats
+    skipped: pd.DataFrame
+
+
+def locus_pairs(
+    locus: xr.DataTree, weights: xr.DataTree, settings: Settings | None = None, trait: TraitFit | None = None
+) -> Pairs:
+    """The pairs of one locus, from the posterior of its weights and of its trait.
+
+    Raises InputError for weights that a sampler left: their single effects are not known.
+    """
+    if "score" not in weights[names.CONSTANT].dataset:
+        raise InputError(
+            "weights of method='pymc'",
+            "Colocalization needs the single effects of the engine",
+            "Give fit_weights(locus), with method='engine'",
+        )
+    trait = trait or fit_trait(locus, settings)
+    log_weight = enrichment(locus, stored_priors(weights))
+    ancestries = [ALL, *trait.ancestries] if len(trait.ancestries) > 1 else [ALL]
+    told = {ancestry: trait.signals(ancestry) for ancestry in ancestries}
+    variants = np.asarray(locus[names.VARIANT]).astype(str)
+    fitted = [str(gene) for gene in weights[names.MARGINALS].dataset[names.GENE].values]
+    parts: list[Pairs] = []
+    skipped = _without_weights(locus, fitted)
+    for gene in fitted:
+        own = gene_fit(locus, weights, gene)
+        mine = [
+            gene_pairs(own, ancestry, told[ancestry], variants, log_weight)
+            for ancestry in ancestries
+            if _measured(own, ancestry)
+        ]
+        mine = [one for one in mine if len(one.table)]
+        for one in mine:
+            one.table.insert(0, "gene", gene)
+        parts += mine
+        if not mine:
+            skipped.append((gene, NO_VARIANT))
+    block = str(locus.attrs["block"])
+    joined = joined_pairs(parts)
+    joined.table.insert(1, "block", block)
+    missing = pd.DataFrame(skipped, columns=["gene", "reason"]).assign(block=block)
+    return Pairs(joined.table, joined.sums, joined.cluster, missing)
+
+
+def _without_weights(locus: xr.DataTree, fitted: Sequence[str]) -> list[tuple[str, str]]:
+    genes = locus[names.GENES].to_dataset()
+    rows = zip(map(str, np.asarray(genes[names.GENE])), map(str, np.asarray(genes["reason"])), strict=True)
+    return [(gene, reason or "no expression weights") for gene, reason in rows if gene not in set(fitted)]
+
+
+def _measured(own: GeneFit, ancestry: str) -> bool:
+    chosen = [ancestry in (ALL, name) for name in own.ancestries]
+    return bool(own.measured[:, chosen].any())
+
+
+def gene_pairs(
+    own: GeneFit, ancestry: str, trait: Signals, variants: NDArray[np.str_], log_weight: Floats | None
+) -> Pairs:
+    """The pairs of one gene with the trait; no rows where they have no variant in common."""
+    signals = own.signals(ancestry)
+    index = np.flatnonzero(np.isfinite(signals.lbf[0]) & np.isfinite(trait.lbf[0]))
+    if len(index) == 0:
+        return nothing()
+    first = Signals(signals.number, signals.lbf[:, index], signals.acts[:, :, index])
+    second = Signals(trait.number, trait.lbf[:, index], trait.acts[:, :, index])
+    weight = None if log_weight is None else log_weight[index]
+    measured = [c for c in range(len(own.contexts)) if first.acts[c].any()]
+    left, right = (
+        a.ravel() for a in np.meshgrid(*(np.arange(len(s.lbf)) for s in (first, second)), indexing="ij")
+    )
+    lbf1, lbf2 = first.lbf[left], second.lbf[right]
+    sums, cluster = pair_sums(lbf1, lbf2, weight), cluster_sums(lbf1, lbf2, log_weight=weight)
+    given = shared_variant(lbf1, lbf2, weight)
+    alone = shared_variant(first.lbf, np.zeros((1, len(index))), weight)  # the expression effect by itself
+    apart = shared_variant(second.lbf, np.zeros((1, len(index))), weight)
+    names_here, best = variants[index], given.argmax(axis=1)
+    acts = np.einsum("clj,lj->cl", first.acts, alone)
+    foremost = np.array(measured)[acts[measured].argmax(axis=0)]
+    tables = []
+    for c in measured:
+        tables.append(
+            pd.DataFrame(
+                {
+                    "context": own.contexts[c],
+                    "ancestry": ancestry,
+                    "signal": first.number[left],
+                    "trait_signal": second.number[right],
+                    "lead": names_here[alone.argmax(axis=1)][left],
+                    "trait_lead": names_here[apart.argmax(axis=1)][right],
+                    "shared_variant": names_here[best],
+                    "scp_given_h4": given[np.arange(len(given)), best],
+                    "n_variants": len(index),
+                    "learn": (ancestry == ALL) & (foremost[left] == c),
+                    "acts_shared": np.einsum("nj,nj->n", first.acts[c][left], given),
+                    "acts": acts[c][left],
+                }
+            )
+        )
+    times = len(tables)
+    tiled = PairSums(np.tile(sums.log_sum, (times, 1)), np.tile(sums.log_mass, (times, 1)))
+    return Pairs(pd.concat(tables, ignore_index=True), tiled, np.tile(cluster, times), pd.DataFrame())
+
+
+def nothing() -> Pairs:
+    columns = ["gene", "block", "context", "ancestry", "signal", "trait_signal", "lead", "trait_lead",
+               "shared_variant", "scp_given_h4", "n_variants", "learn", "acts_shared", "acts"]  # fmt: skip
+    empty = pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
+    none = PairSums(np.zeros((0, 5)), np.zeros((0, 5)))
+    return Pairs(empty.drop(columns=["gene", "block"]), none, np.zeros(0), pd.DataFrame())
+
+
+def joined_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """The rows of all parts, in order."""
+    filled = [part for part in parts if len(part.table)]
+    told = [part.skipped for part in parts if len(part.skipped)]
+    skipped = (
+        pd.concat(told, ignore_index=True) if told else pd.DataFrame(columns=["gene", "reason", "block"])
+    )
+    if not filled:
+        empty = nothing()
+        return Pairs(empty.table.assign(gene=pd.Series(dtype=object)), empty.sums, empty.cluster, skipped)
+    return Pairs(
+        pd.concat([part.table for part in filled], ignore_index=True),
+        PairSums(
+            np.concatenate([part.sums.log_sum for part in filled]),
+            np.concatenate([part.sums.log_mass for part in filled]),
+        ),
+        np.concatenate([part.cluster for part in filled]),
+        skipped,
+    )
