@@ -162,7 +162,9 @@ def check(
 )
 def simulate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the study.", show_default=False)],
-    preset: Annotated[str, typer.Option(help="demo, friendly, hard or tiny.")] = "demo",
+    preset: Annotated[
+        str, typer.Option(help="demo, tiny, friendly, hard, or a setting of docs/calibration.md.")
+    ] = "demo",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 1,
     blocks: Annotated[
         int | None, typer.Option(min=1, help="Number of blocks.", show_default="that of the preset")

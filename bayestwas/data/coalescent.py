@@ -11,6 +11,7 @@ ago; migration per generation 25e-5 (Africa, bottleneck), 3e-5 (Africa, Europe),
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from bayestwas.errors import DependencyError
 
 RECOMBINATION_RATE = 1e-8  # per base and generation
 MUTATION_RATE = 1.25e-8  # per base and generation; sites are thinned afterwards, so it sets the cost, no more
+ADMIXED_SINCE, APART_SINCE = 10, 200  # generations
 TRANSITION_BIAS = 4.0  # HKY kappa: one substitution in six is palindromic, as in human SNPs
 
 
@@ -36,8 +38,11 @@ def _msprime() -> Any:
     return msprime
 
 
-def _demography() -> Any:
-    """Out-of-Africa model of Gutenkunst et al. 2009; times in generations, sizes in diploid people."""
+def _demography(others: Collection[str] = ()) -> Any:
+    """Out-of-Africa model of Gutenkunst et al. 2009; times in generations, sizes in diploid people.
+
+    `others`: ADMIXED, 80% EUR and 20% AFR since ADMIXED_SINCE; NEIGHBOUR, apart from EUR since APART_SINCE.
+    """
     msprime = _msprime()
     split, bottleneck, ancient = 21.2e3 / 25, 140e3 / 25, 220e3 / 25
     growth = {"EUR": 0.004, "EAS": 0.0055}
@@ -55,6 +60,14 @@ def _demography() -> Any:
     model.set_symmetric_migration_rate(["AFR", "EUR"], 3e-5)
     model.set_symmetric_migration_rate(["AFR", "EAS"], 1.9e-5)
     model.set_symmetric_migration_rate(["EUR", "EAS"], 9.6e-5)
+    if "ADMIXED" in others:
+        model.add_population(name="ADMIXED", initial_size=10_000)
+        model.add_admixture(
+            time=ADMIXED_SINCE, derived="ADMIXED", ancestral=["EUR", "AFR"], proportions=[0.8, 0.2]
+        )
+    if "NEIGHBOUR" in others:
+        model.add_population(name="NEIGHBOUR", initial_size=10_000)
+        model.add_mass_migration(time=APART_SINCE, source="NEIGHBOUR", dest="EUR", proportion=1.0)
     model.add_population_split(time=split, derived=["EUR", "EAS"], ancestral="OOA")
     model.add_symmetric_migration_rate_change(time=split, populations=["AFR", "OOA"], rate=25e-5)
     model.add_population_split(time=bottleneck, derived=["AFR", "OOA"], ancestral="AMH")
@@ -71,10 +84,12 @@ def genotypes(
     to `design.variants_per_block`. The derived allele is the effect allele, which dosages count.
     """
     msprime = _msprime()
-    people = {a: design.population + design.n_donors(a) + (design.n_ref or 0) for a in design.ancestries}
+    own = {a: 0 if a in design.reference_of else design.n_ref or 0 for a in design.ancestries}
+    people = {a: design.population + design.n_donors(a) + own[a] for a in design.ancestries}
+    people |= dict.fromkeys(sorted(set(design.reference_of.values())), design.n_ref or 0)
     trees = msprime.sim_ancestry(
         samples=people,
-        demography=_demography(),
+        demography=_demography(design.reference_of.values()),
         sequence_length=design.block_length,
         recombination_rate=RECOMBINATION_RATE,
         random_seed=int(rng.integers(1, 2**31)),
@@ -87,7 +102,7 @@ def genotypes(
     )
     nodes = trees.individuals_nodes  # (people of all ancestries, 2), in the order of `people`
     bounds = np.cumsum([0, *people.values()])
-    groups = [nodes[lo : lo + design.population].ravel() for lo in bounds[:-1]]
+    groups = [nodes[lo : lo + design.population].ravel() for lo in bounds[: len(design.ancestries)]]
     counts = trees.sample_count_stat(
         groups,
         lambda carriers: carriers,
@@ -122,10 +137,13 @@ def genotypes(
     names = chromosome + ":" + variants["position"].astype(str) + ":" + alleles
     variants["source_id"] = names.str.replace(":", "_")
     variants.index = pd.Index(names, name="variant")
-    return variants, {
+    parts = {
         a: np.ascontiguousarray(dosage[:, lo:hi])
         for a, lo, hi in zip(people, bounds[:-1], bounds[1:], strict=True)
     }
+    for a, population in design.reference_of.items():
+        parts[a] = np.concatenate([parts[a], parts[population]], axis=1)
+    return variants, {a: parts[a] for a in design.ancestries}
 
 
 def moments(dosage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

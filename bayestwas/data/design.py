@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 
 from bayestwas.data.studies import DEFAULT_CIS_WINDOW
 from bayestwas.errors import SettingsError, nearest
 
 POPULATIONS = ("AFR", "EUR", "EAS")  # of the demographic model in `coalescent.py`
+OTHERS = ("ADMIXED", "NEIGHBOUR")  # populations of that model that are references only
 
 
 # Name, share of the variants (or genes) that have it, and by how much it raises the logarithm of the weight
@@ -48,11 +50,17 @@ class Design:
     effect_correlation_contexts: float = 0.7
     context_specific: float = 0.3  # probability that an eQTL acts in one context only
     noise_correlation_contexts: float = 0.3  # residual expression of one donor in two contexts
+    eqtls: int | None = None  # per gene; None: one to three
+    causal_contexts: tuple[str, ...] = ()  # in which causal genes act; none given: in any
     causal_genes: tuple[float, ...] = (0.2, 0.6, 0.2)  # probability of 0, 1, 2 ... causal genes in a block
     gene_h2: float = 0.001  # share of trait variance of a causal gene, mean over ancestries
     direct_blocks: float = 0.5  # probability that a block has direct effects (one or two)
     direct_h2: float = 0.001  # share of trait variance of a direct effect, mean over ancestries
     trait_correlation_ancestries: float = 0.95
+    background_h2: float = 0.0  # share of trait variance of all variants of a block, each a little
+    reference_of: Mapping[str, str] = field(default_factory=dict)  # ancestry -> population of its reference
+    prevalence: float | None = None  # of a case-control trait, with liability effects; None: quantitative
+    case_share: float = 0.5  # cases among the people of a case-control GWAS
     annotations: tuple[SimulatedAnnotation, ...] = ()  # of variants: eQTLs and direct effects follow them
     gene_annotations: tuple[SimulatedAnnotation, ...] = ()  # of genes: causal genes follow them
 
@@ -64,6 +72,19 @@ class Design:
                     "Ancestries are populations of the demographic model",
                     nearest(ancestry, POPULATIONS),
                 )
+        self._check_references()
+        if not set(self.causal_contexts) <= set(self.donors):
+            raise SettingsError(
+                f"causal_contexts = {self.causal_contexts}",
+                "Causal genes act in contexts of the design; one without panels is {name: {}} in donors",
+                f"Choose among {', '.join(self.donors)}",
+            )
+        if self.prevalence is not None and not (0 < self.prevalence < 1 and 0 < self.case_share < 1):
+            raise SettingsError(
+                f"prevalence = {self.prevalence}, case_share = {self.case_share}",
+                "Both are shares of people",
+                "Give numbers between 0 and 1",
+            )
         if not math.isclose(sum(self.causal_genes), 1.0):
             raise SettingsError(
                 f"causal_genes = {self.causal_genes} sums to {sum(self.causal_genes):g}",
@@ -72,6 +93,29 @@ class Design:
             )
         for given in ("annotations", "gene_annotations"):
             _check_annotations(given, getattr(self, given))
+
+    def _check_references(self) -> None:
+        for ancestry, population in self.reference_of.items():
+            if ancestry not in self.gwas or population not in OTHERS or self.n_ref is None:
+                raise SettingsError(
+                    f"reference_of = {dict(self.reference_of)}, n_ref = {self.n_ref}",
+                    f"The reference of an ancestry with a GWAS may be n_ref people of {' or '.join(OTHERS)}",
+                    "Correct the names, and give n_ref",
+                )
+
+    @property
+    def score_scale(self) -> float:
+        """By how much the z-scores of an effect of the design shrink, or grow, where the trait is binary.
+
+        Of a liability threshold t, an allele effect beta on the liability sets cases and controls beta
+        phi(t) / (K (1 - K)) apart in mean genotype (Lee et al. 2011, doi:10.1016/j.ajhg.2011.02.002), and z
+        has the mean sqrt(N v (1 - v)) times that, with v the share of cases.
+        """
+        if self.prevalence is None:
+            return 1.0
+        normal = NormalDist()
+        apart = normal.pdf(normal.inv_cdf(self.prevalence)) / (self.prevalence * (1 - self.prevalence))
+        return apart * math.sqrt(self.case_share * (1 - self.case_share))
 
     @property
     def ancestries(self) -> tuple[str, ...]:
@@ -147,3 +191,39 @@ PRESETS: dict[str, Design] = {
         gene_h2=0.002,
     ),
 }
+
+# ---- the settings of the calibration study (docs/calibration.md) ----------------------------------------
+
+_STUDY = Design(
+    name="study",
+    gwas=_GWAS,
+    donors={"tissue": {"EUR": 300, "AFR": 150, "EAS": 150}},
+    blocks=60,
+    genes_per_block=10,
+    variants_per_block=700,
+    block_length=500_000,
+    n_ref=500,
+)
+_EACH = {"EUR": 300, "AFR": 100, "EAS": 80}
+_SETTINGS = (
+    replace(_STUDY, name="admixed-reference", reference_of={"EUR": "ADMIXED"}),
+    replace(_STUDY, name="neighbour-reference", reference_of={"EUR": "NEIGHBOUR"}),
+    replace(
+        _STUDY,
+        name="polygenic",
+        gwas={"EUR": 200_000, "AFR": 50_000, "EAS": 50_000},
+        background_h2=0.002,
+    ),
+    replace(_STUDY, name="direct-only", causal_genes=(1.0,), direct_blocks=1.0),
+    replace(
+        _STUDY,
+        name="missing-tissue",
+        donors={"tissue": _STUDY.donors["tissue"], "absent": {}},
+        causal_contexts=("absent",),
+    ),
+    replace(_STUDY, name="unshared", effect_correlation_ancestries=0.2, trait_correlation_ancestries=0.2),
+    replace(_STUDY, name="four-tissues", donors={f"tissue{i}": _EACH for i in range(1, 5)}),
+    replace(_STUDY, name="many-eqtls", eqtls=20),
+    replace(_STUDY, name="case-control", prevalence=0.1),
+)
+PRESETS |= {design.name: design for design in _SETTINGS}

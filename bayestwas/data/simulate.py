@@ -134,10 +134,13 @@ def simulate_block(design: Design, rng: np.random.Generator, block_index: int) -
     effect = _gene_effects(design, rng, cis_h2, _prior(design.gene_annotations, gene_annotations))
     theta = _direct_effects(design, rng, weights, effect, present, prior)
     beta = np.einsum("gca,gcap->ap", effect, weights) + theta
+    if design.background_h2:
+        beta += _background(design, rng, present)
     z = {}
     for a, ancestry in enumerate(design.ancestries):
         if ancestry in design.gwas:
-            drawn = _z(rng, population[ancestry], mean_sd[ancestry], beta[a], design.gwas[ancestry])
+            size = design.gwas[ancestry] * design.score_scale**2
+            drawn = _z(rng, population[ancestry], mean_sd[ancestry], beta[a], size)
             z[ancestry] = np.where(present[a], drawn, np.nan)
 
     acts = (effect != 0).any(axis=2)
@@ -243,7 +246,7 @@ def _weights(
     for g, site in enumerate(tss):
         distance = np.abs(position - site)
         candidates = np.flatnonzero(common & (distance <= design.cis_window))
-        count = min(1 + int(rng.poisson(0.7)), 3, len(candidates))
+        count = min(design.eqtls or min(1 + int(rng.poisson(0.7)), 3), len(candidates))
         if count == 0:
             continue
         near = np.exp(-distance[candidates] / design.eqtl_distance)
@@ -323,10 +326,11 @@ def _gene_effects(
     """gamma (G, C, A): each causal gene, drawn by its `prior` (G,), acts in one context in which it is
     heritable."""
     effect = np.zeros(cis_h2.shape)
-    able = np.flatnonzero((cis_h2 > 0).any(axis=(1, 2)))
+    acting = np.isin(design.contexts, design.causal_contexts or design.contexts)
+    able = np.flatnonzero((cis_h2[:, acting] > 0).any(axis=(1, 2)))
     count = min(int(rng.choice(len(design.causal_genes), p=design.causal_genes)), len(able))
     for g in rng.choice(able, count, replace=False, p=_chance(prior, able)):
-        context = rng.choice(np.flatnonzero((cis_h2[g] > 0).any(axis=1)))
+        context = rng.choice(np.flatnonzero((cis_h2[g] > 0).any(axis=1) & acting))
         gamma = _correlated(rng, (len(design.ancestries), design.trait_correlation_ancestries))
         explained = np.mean(gamma**2 * cis_h2[g, context])
         effect[g, context] = gamma * math.sqrt(design.gene_h2 / explained)
@@ -353,6 +357,14 @@ def _direct_effects(
         draw = _correlated(rng, (len(theta), design.trait_correlation_ancestries)) * present[:, variant]
         theta[:, variant] = draw * math.sqrt(design.direct_h2 / np.mean(draw**2))
     return theta
+
+
+def _background(design: Design, rng: np.random.Generator, present: np.ndarray) -> np.ndarray:
+    """Effects (A, p) of every variant, with variance background_h2 / p: LD makes the share of one block vary
+    around background_h2."""
+    shape = (len(present), design.trait_correlation_ancestries), (present.shape[1], 0)
+    draws = _correlated(rng, *shape) * present
+    return draws * np.sqrt(design.background_h2 / np.maximum(present.sum(axis=1, keepdims=True), 1))
 
 
 def _z(

@@ -15,10 +15,14 @@ Floats = NDArray[np.float64]
 DIFFERENT = 0.2  # of an allele frequency in the GWAS and in the reference
 ERRORS = 5.0  # standard errors of the frequency in the reference that the difference must exceed too
 SMALL_N, LARGE_N = 0.5, 2.0  # share of the median sample size of the block
+OTHER_PEOPLE = 0.005  # Fst; Finland and Spain are about 0.01 apart
+COMMON = 0.05  # frequency from which a variant enters Fst
+FEWEST = 50  # variants of which Fst is told
 MOST = 0.1  # share of the variants above which the column is doubted, and not the variants
 
 CONFLICT = "z disagrees with beta, standard error or p-value of its file"
 FREQUENCY = "allele frequency in the GWAS and in the LD reference differ"
+PEOPLE = "allele frequencies say that the LD reference is of other people"
 SIZE = "sample size far from that of the other variants"
 
 
@@ -48,7 +52,26 @@ def check_inputs(locus: xr.DataTree, ancestry: str) -> InputCheck:
             doubts.append(f"{ancestry}: {why}, at {share:.0%} of the variants")
         else:
             reason[where & (reason == "")] = why
+    apart = reference_distance(locus, ancestry)
+    if apart > OTHER_PEOPLE:
+        doubts.append(f"{ancestry}: {PEOPLE} (Fst {apart:.3f})")
     return InputCheck(reason, tuple(doubts))
+
+
+def reference_distance(locus: xr.DataTree, ancestry: str) -> float:
+    """Fst between the people of a GWAS and of its LD reference: Hudson's ratio of averages with the sampling
+    variance of the reference taken off (Bhatia et al. 2013, doi:10.1101/gr.154831.113), in one locus; 0 where
+    frequencies are not known or few."""
+    gwas, counted = locus[names.GWAS].dataset.sel({names.ANCESTRY: ancestry}), _count(locus, ancestry)
+    if counted is None or "frequency" not in gwas:
+        return 0.0
+    given, (copies, total) = gwas["frequency"].values, counted
+    common = np.isfinite(given) & (np.minimum(given, 1 - given) > COMMON) & (total > 2)
+    if common.sum() < FEWEST:
+        return 0.0
+    p, q, m = given[common], copies[common] / total[common], total[common]
+    apart = (p - q) ** 2 - q * (1 - q) / (m - 1)
+    return float(apart.mean() / (p * (1 - q) + q * (1 - p)).mean())
 
 
 def minor_copies(locus: xr.DataTree, ancestry: str) -> Floats | None:

@@ -229,11 +229,14 @@ def _block_tables(block: SimulatedBlock) -> dict[str, pd.DataFrame]:
 
 
 def _gwas(block: SimulatedBlock, ancestry: str) -> pd.DataFrame:
-    """GWAS-SSF rows, per allele, trait variance 1: beta = z s with s = 1 / sqrt(2f(1-f)(n + z^2))."""
+    """GWAS-SSF rows, per allele: beta = z s with s = 1 / sqrt(2f(1-f)(n + z^2)) for a trait of variance 1;
+    for a case-control trait, log odds ratios with s = 1 / sqrt(2f(1-f) n v(1-v)), v the share of cases."""
     kept = np.isfinite(block.z[ancestry])
     z, n = block.z[ancestry][kept], block.n[ancestry]
     frequency = block.frequency[ancestry][kept]
-    error = 1 / np.sqrt(2 * frequency * (1 - frequency) * (n + z**2))
+    share = block.design.case_share
+    informative = n + z**2 if block.design.prevalence is None else n * share * (1 - share)
+    error = 1 / np.sqrt(2 * frequency * (1 - frequency) * informative)
     variants = block.variants[kept]
     return pd.DataFrame(
         {

@@ -173,7 +173,12 @@ def test_locus_holds_what_the_block_holds(block: SimulatedBlock) -> None:
 
 
 def test_presets_are_what_they_say() -> None:
-    assert set(PRESETS) == {"demo", "friendly", "hard", "tiny"}
+    settings = (
+        "admixed-reference neighbour-reference polygenic direct-only missing-tissue unshared four-tissues "
+    )
+    settings += "many-eqtls case-control"
+    assert set(PRESETS) == {"demo", "friendly", "hard", "tiny", *settings.split()}
+    assert all(PRESETS[name].blocks * PRESETS[name].genes_per_block >= 600 for name in settings.split())
     assert all(name == preset.name for name, preset in PRESETS.items())
     assert PRESETS["friendly"].n_ref is None
     assert PRESETS["hard"].n_ref == 300
@@ -203,3 +208,90 @@ def test_gene_without_candidates_has_no_weights() -> None:
     block = simulate_block(lonely, block_generator(1, 0), 0)
     assert not block.weights.any()
     assert not block.genes["causal"].any()
+
+
+# ---- the settings of the calibration study --------------------------------------------------------------
+
+
+def test_case_control_scores_are_those_of_a_liability_threshold() -> None:
+    """Cases and controls drawn from a liability with one variant: the mean of sqrt(N v (1 - v)) (difference of
+    genotype means) over 40 draws is score_scale times sqrt(N) beta, within four sigma of 1 / sqrt(40)."""
+    rng, beta, n = np.random.default_rng(3), 0.05, 4000
+    design = dataclasses.replace(TINY, prevalence=0.1, case_share=0.3)
+    z = []
+    for _ in range(40):
+        x = rng.standard_normal(80_000)
+        liability = beta * x + np.sqrt(1 - beta**2) * rng.standard_normal(len(x))
+        case = liability > np.quantile(liability, 0.9)
+        chosen = x[case][: int(0.3 * n)], x[~case][: int(0.7 * n)]
+        z.append(np.sqrt(n * 0.3 * 0.7) * (chosen[0].mean() - chosen[1].mean()))
+    assert abs(np.mean(z) - design.score_scale * np.sqrt(n) * beta) < 4 / np.sqrt(40)
+    assert TINY.score_scale == 1
+
+
+def test_a_wrong_reference_is_of_other_people() -> None:
+    """Fst of 300 people: that of the GWAS under 0.001, the others above."""
+    right = {
+        "gwas": {"EUR": 50_000},
+        "donors": {"blood": {"EUR": 50}},
+        "n_ref": 300,
+        "variants_per_block": 300,
+    }
+    distance = {}
+    for population in ("", "ADMIXED", "NEIGHBOUR"):
+        wrong = {"reference_of": {"EUR": population} if population else {}}
+        block = simulate_block(dataclasses.replace(TINY, **right, **wrong), block_generator(4, 0), 0)
+        assert block.reference["EUR"].shape[1] == 300
+        p, q = block.frequency["EUR"], block.reference["EUR"].mean(axis=1) / 2
+        noise = (q * (1 - q) / 600).mean()
+        distance[population] = (((p - q) ** 2).mean() - noise) / (p * (1 - q) + q * (1 - p)).mean()
+    assert abs(distance[""]) < 0.001
+    assert distance["ADMIXED"] > 0.002
+    assert distance["NEIGHBOUR"] > 0.002
+
+
+def test_a_background_is_of_its_size_and_gives_every_variant_an_effect() -> None:
+    """Nothing but background: the mean of z^2 - 1 over variants is N R^2 h2 / p summed, within four sigma of
+    its spread over blocks."""
+    design = dataclasses.replace(
+        IN_SAMPLE, causal_genes=(1.0,), direct_blocks=0.0, background_h2=0.01, gwas={"EUR": 100_000}
+    )
+    ratio = []
+    for index in range(12):
+        block = simulate_block(design, block_generator(9, index), index)
+        seen = np.isfinite(block.z["EUR"])
+        r = correlation(block.reference["EUR"])[np.ix_(seen, seen)]
+        expected = 100_000 * 0.01 * (r**2).sum(axis=1).mean() / seen.sum()
+        ratio.append((np.mean(block.z["EUR"][seen] ** 2) - 1) / expected)
+    assert abs(np.mean(ratio) - 1) < 4 * np.std(ratio, ddof=1) / np.sqrt(len(ratio))
+
+
+def test_many_eqtls_and_an_absent_context() -> None:
+    design = dataclasses.replace(
+        TINY,
+        eqtls=20,
+        donors={"blood": {"EUR": 40}, "absent": {}},
+        causal_contexts=("absent",),
+        causal_genes=(0, 1),
+    )
+    block = simulate_block(design, block_generator(6, 0), 0)
+    counts = block.weights.any(axis=(1, 2)).sum(axis=1)
+    assert (counts == 20).all()
+    assert set(block.expression) == {("blood", "EUR")}
+    assert block.genes.loc[block.genes["causal"], "causal_context"].tolist() == ["absent"]
+    assert not block.effect[:, 0].any()
+    assert list(block.to_locus()["expression"].children) == ["blood"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reference_of": {"EUR": "MARS"}},
+        {"reference_of": {"EUR": "ADMIXED"}, "n_ref": None},
+        {"causal_contexts": ("nowhere",)},
+        {"prevalence": 1.5},
+    ],
+)
+def test_impossible_designs_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(SettingsError):
+        dataclasses.replace(TINY, **wrong)
