@@ -157,6 +157,34 @@ def check(
         render(read_and_harmonise(study))
 
 
+@app.command(epilog="Example: [bold]bayestwas null study.toml --kind permutation --n 20 --out null[/bold]")
+def null(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the null.", show_default=False)],
+    kind: Annotated[
+        str, typer.Option(help="permutation (of the donors), or parametric (z drawn from the LD).")
+    ] = "permutation",
+    n: Annotated[int, typer.Option("--n", min=1, help="Replicates.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes.")] = 2,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Run a study as it is and N times without gene effects; count what passes each threshold.
+
+    Writes null.tsv (per threshold: genes of the study, genes of the null, empirical and Bayesian false
+    discovery rate), null.genes.tsv (per gene) and null.png. The same call again continues a stopped one, and
+    a larger N adds replicates.
+    """
+    with _one_message():
+        from bayestwas.run.null import run_null, sentence
+
+        found = run_null(study, out, kind=kind, n=n, seed=seed, workers=workers, progress=not quiet)
+        typer.echo(f"{found.done} replicates of the {kind} null:")
+        for _, row in found.thresholds.iterrows():
+            typer.echo(f"  {sentence(row)}")
+        typer.echo(f"Tables and figure: {out}/null.tsv, null.genes.tsv, null.png")
+
+
 @app.command(
     epilog="Example: [bold]bayestwas simulate --preset demo --out demo/study[/bold]",
 )

@@ -116,6 +116,12 @@ def run_study(
     )
 
 
+def fitted_readers(harmonised: Harmonised) -> list[LocusReader]:
+    """The tasks of all blocks that hold a requested gene that can be fitted, in order."""
+    held = harmonised.blocks[harmonised.blocks["block"].isin(set(harmonised.genes["block"]))]
+    return [harmonised.reader(block) for block in held.loc[held["n_genes"] > 0, "block"]]
+
+
 def fit_blocks(
     harmonised: Harmonised, settings: Settings, seed: int, mapper: Mapper, watch: Watch
 ) -> list[xr.DataTree]:

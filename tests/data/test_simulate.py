@@ -214,8 +214,8 @@ def test_gene_without_candidates_has_no_weights() -> None:
 
 
 def test_case_control_scores_are_those_of_a_liability_threshold() -> None:
-    """Cases and controls drawn from a liability with one variant: the mean of sqrt(N v (1 - v)) (difference of
-    genotype means) over 40 draws is score_scale times sqrt(N) beta, within four sigma of 1 / sqrt(40)."""
+    """Cases and controls drawn from a liability with one variant: sqrt(N v (1 - v)) times the difference of
+    their mean genotypes, over 40 draws, is score_scale sqrt(N) beta within four sigma of 1 / sqrt(40)."""
     rng, beta, n = np.random.default_rng(3), 0.05, 4000
     design = dataclasses.replace(TINY, prevalence=0.1, case_share=0.3)
     z = []
