@@ -53,6 +53,20 @@ def chromosome_order(label: str) -> tuple[int, str]:
     return (int(label), "") if label.isdigit() else (1000, label)
 
 
+def block_number(blocks: pd.DataFrame, chromosome: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Number of the block that holds each 1-based position, -1 where none does."""
+    number = np.full(len(position), -1)
+    for label, part in blocks.groupby("chromosome", sort=False):
+        here = np.flatnonzero(chromosome == label)
+        order = np.argsort(part["start"].to_numpy())
+        start, end = part["start"].to_numpy()[order], part["end"].to_numpy()[order]
+        which = np.searchsorted(start, position[here] - 1, side="right") - 1
+        inside = (which >= 0) & (position[here] - 1 < end[which])
+        original = np.flatnonzero((blocks["chromosome"] == label).to_numpy())[order]
+        number[here[inside]] = original[which[inside]]
+    return number
+
+
 def standard_build(build: str) -> str:
     """GRCh37 or GRCh38 for their synonyms (hg19, b37, hg38, b38); any other name as it is."""
     return _BUILDS.get(build.lower(), build)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
-from bayestwas.data.variants import chromosome_labels, chromosome_order
+from bayestwas.data.variants import block_number, chromosome_labels, chromosome_order
 from bayestwas.errors import HarmonisationError
 from bayestwas.harmonise.alleles import (
     DROPPED,
@@ -31,7 +31,6 @@ from bayestwas.harmonise.genes import (
     MOST_MISSING,
     WIDE_BLOCK,
     PreparedPanel,
-    block_number,
     gene_table,
     merged_windows,
     panel_genes,

@@ -18,11 +18,10 @@ from bayestwas.data.annotations import (
     IntervalAnnotation,
     VariantTable,
 )
-from bayestwas.data.variants import chromosome_order
+from bayestwas.data.variants import block_number, chromosome_order
 from bayestwas.errors import HarmonisationError
 from bayestwas.harmonise.alleles import pair_labels
 from bayestwas.harmonise.fit_together import LEAST_SHARED
-from bayestwas.harmonise.genes import block_number
 
 MOST_UNKNOWN = 0.1  # of the variants or genes: with more of them at the mean, an annotation has a warning
 _LOOK = 1000  # identifiers that are looked at to tell another build

@@ -11,9 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
-from bayestwas.data.variants import COLUMNS, chromosome_labels
+from bayestwas.data.variants import COLUMNS, block_number, chromosome_labels
 from bayestwas.harmonise.alleles import VariantFile
-from bayestwas.harmonise.genes import block_number
 
 _CHUNK = 2048  # variants read at once when frequencies are wanted
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayestwas import names
 from bayestwas.data.studies import Panel, Study
-from bayestwas.data.variants import chromosome_labels, chromosome_order
+from bayestwas.data.variants import block_number, chromosome_labels, chromosome_order
 from bayestwas.errors import HarmonisationError
 
 FEWEST_DONORS = 10
@@ -93,20 +93,6 @@ def merged_windows(genes: pd.DataFrame, cis_window: int) -> pd.DataFrame:
             blocks.append((chromosome, start, end))
     named = [(f"{chromosome}_{start}_{end}", chromosome, start, end) for chromosome, start, end in blocks]
     return pd.DataFrame(named, columns=["block", "chromosome", "start", "end"])
-
-
-def block_number(blocks: pd.DataFrame, chromosome: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Number of the block that holds each 1-based position, -1 where none does."""
-    number = np.full(len(position), -1)
-    for label, part in blocks.groupby("chromosome", sort=False):
-        here = np.flatnonzero(chromosome == label)
-        order = np.argsort(part["start"].to_numpy())
-        start, end = part["start"].to_numpy()[order], part["end"].to_numpy()[order]
-        which = np.searchsorted(start, position[here] - 1, side="right") - 1
-        inside = (which >= 0) & (position[here] - 1 < end[which])
-        original = np.flatnonzero((blocks["chromosome"] == label).to_numpy())[order]
-        number[here[inside]] = original[which[inside]]
-    return number
 
 
 def with_neighbours(known: pd.DataFrame, requested: Sequence[str], blocks: pd.DataFrame) -> pd.DataFrame:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bayestwas.data.studies import Genotypes, Study
+from bayestwas.data.variants import block_number
 from bayestwas.harmonise.alleles import DROPPED, LEDGER_COLUMNS, Alignment, canonical_ids
 from bayestwas.harmonise.files import FileNames
-from bayestwas.harmonise.genes import block_number
 
 _CHUNK = 64  # variants read at once; one that varies is enough, and nearly always among the first
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,8 @@ import pandas as pd
 from bayestwas.data.annotations import AnnotationRows, Regions, VariantTable, check_annotation_names
 from bayestwas.data.variants import chromosome_labels, parse_variant_ids, shared_text
 from bayestwas.errors import InputError
-from bayestwas.io.gwas import SYNONYMS
+from bayestwas.io.gwas_layouts import SYNONYMS
+from bayestwas.io.parquet import is_parquet, open_parquet, row_groups
 from bayestwas.io.tables import read_header, read_pieces
 
 PIECE = 50_000  # rows read at a time
@@ -46,7 +46,7 @@ class _Rows:
         for chromosome, (path, layout) in self.files.items():
             if not chromosome or chromosome in regions:
                 layout = Layout(layout.place, self.annotations)
-                pieces = _parquet_pieces if _is_parquet(path) else _text_pieces
+                pieces = _parquet_pieces if is_parquet(path) else _text_pieces
                 yield from pieces(path, layout, regions)
 
 
@@ -67,7 +67,7 @@ def open_tables(source: str, files: Mapping[str, Path]) -> VariantTable:
 
 def open_table(path: Path) -> Layout:
     """The layout of a table of variants, from its header. Raises `InputError`."""
-    columns = _parquet_columns(path) if _is_parquet(path) else read_header(path)
+    columns = _parquet_columns(path) if is_parquet(path) else read_header(path)
     lower = {name.lower(): name for name in reversed(columns)}
     place = {}
     for key, spellings in NAMES.items():
@@ -213,30 +213,9 @@ def _text_pieces(path: Path, layout: Layout, regions: Regions) -> Iterator[Annot
 # -----------------------------------------------------------------------------------------------
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() == ".parquet"
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
-    """An open Parquet file. Raises `InputError` where it is none, or is damaged."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            yield file
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path} breaks off or is no Parquet file ({str(error).split(chr(10))[0]})",
-            "A file that ends in .parquet is a Parquet file",
-            "Copy or download the file again, or correct its ending",
-        ) from error
-
-
 def parquet_frame(path: Path) -> pd.DataFrame:
     """A whole Parquet file; an index with a name becomes a column. Raises `InputError`."""
-    with _parquet(path) as file:
+    with open_parquet(path) as file:
         frame = file.read().to_pandas(ignore_metadata=True)
     return frame[[name for name in frame.columns if not str(name).startswith(_INDEX)]]
 
@@ -245,7 +224,7 @@ def _parquet_columns(path: Path) -> list[str]:
     """The names of the columns; annotations that are no numbers raise `InputError`."""
     import pyarrow.types as kinds
 
-    with _parquet(path) as file:
+    with open_parquet(path) as file:
         schema = file.schema_arrow
     columns = [str(name) for name in schema.names]
     for name, kind in zip(columns, schema.types, strict=True):
@@ -273,8 +252,8 @@ def _parquet_pieces(path: Path, layout: Layout, regions: Regions) -> Iterator[An
     import pyarrow
 
     wanted = list(dict.fromkeys([*layout.place.values(), *layout.annotations]))
-    with _parquet(path) as file:
-        groups = _groups(file.metadata, layout, regions)
+    with open_parquet(path) as file:
+        groups = row_groups(file.metadata, layout.place, regions)
         first = 1
         for group in range(file.metadata.num_row_groups):
             here = first
@@ -292,37 +271,3 @@ def _parquet_pieces(path: Path, layout: Layout, regions: Regions) -> Iterator[An
                 frame.index = pd.RangeIndex(here, here + len(frame))
                 here += len(frame)
                 yield _assemble(path, frame, values, layout, "row")
-
-
-def _groups(metadata: Any, layout: Layout, regions: Regions) -> set[int]:
-    """The row groups that may hold a position of `regions`."""
-    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
-    chromosome, position = (paths.index(layout.place[key]) for key in ("chromosome", "position"))
-    held = set()
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        if _may_hold(_limits(group.column(chromosome)), _limits(group.column(position)), regions):
-            held.add(number)
-    return held
-
-
-def _limits(column: Any) -> Sequence[Any] | None:
-    """Smallest and largest value of a column of a row group, None where the file does not say."""
-    statistics = column.statistics
-    return (statistics.min, statistics.max) if statistics is not None and statistics.has_min_max else None
-
-
-def _may_hold(chromosome: Sequence[Any] | None, position: Sequence[Any] | None, regions: Regions) -> bool:
-    if chromosome is None or not all(isinstance(edge, int | float | str) for edge in chromosome):
-        return True
-    low, high = chromosome
-    held: Iterable[Any] = [low]
-    if isinstance(low, int | float):
-        held = range(int(low), int(high) + 1)
-    elif low != high:
-        held = regions
-    labels = chromosome_labels(list(held))
-    spans = [regions[label] for label in labels if label in regions]
-    if position is None or not all(isinstance(edge, int | float) for edge in position):
-        return bool(spans)
-    return any(position[0] <= last and position[1] >= first for first, last in spans)

@@ -1,305 +1,227 @@
-"""GWAS summary statistics: GWAS-SSF and plain tables, with z or with an effect and its standard error."""
+"""GWAS summary statistics in the layouts of the field, read in pieces, checked, and stored as Parquet."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import ndtri
 
+from bayestwas.data.reading import READING, Reading, nothing_unused
 from bayestwas.data.studies import gwas_dataset
-from bayestwas.data.variants import shared_text
 from bayestwas.errors import InputError
-from bayestwas.io.tables import read_table
+from bayestwas.io.gwas_layouts import FEW, SYNONYMS, TEXTS, Found, check_columns, find_layout
+from bayestwas.io.gwas_meta import Meta, read_meta
+from bayestwas.io.gwas_part import Asked, Part, additive, check_part
+from bayestwas.io.gwas_values import Context, check_scale, choose_recipe, needed
+from bayestwas.io.gwas_vcf import is_vcf, vcf_header, vcf_pieces
+from bayestwas.io.pieces import NotNumbersError, Wanted, header, pieces
+from bayestwas.io.tables import atomic, require_file
 
-# What each column may be called, in lower case; the first name is that of GWAS-SSF where it has one. Left out
-# on purpose: allele2 (the effect allele for some programs, the other for others) and the hm_ columns of
-# harmonised files (mixing them with the plain ones would pair an effect with the wrong allele).
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "chromosome": ("chromosome", "chr", "chrom", "#chrom", "#chr"),
-    "position": ("base_pair_location", "position", "pos", "bp", "base_pair", "genpos"),
-    "effect_allele": ("effect_allele", "ea", "a1", "allele1", "alt", "tested_allele"),
-    "other_allele": (
-        "other_allele",
-        "oa",
-        "nea",
-        "non_effect_allele",
-        "a2",
-        "allele0",
-        "omitted",
-        "ref",
-    ),
-    "z": ("z", "z_score", "zscore", "z_stat", "zstat", "z-score"),
-    "beta": ("beta", "effect", "b", "effect_size", "log_odds", "log_or"),
-    "standard_error": ("standard_error", "se", "stderr", "std_err", "sebeta", "beta_se"),
-    "p_value": ("p_value", "p", "pval", "pvalue", "p-value", "p_val", "p.value"),
-    "neg_log_10_p_value": ("neg_log_10_p_value", "log10p", "mlog10p", "neg_log10_p", "logp"),
-    "odds_ratio": ("odds_ratio", "or"),
-    "n": ("n", "sample_size", "samplesize", "n_total", "n_samples", "totalsamplesize", "neff", "n_eff"),
-    "effect_allele_frequency": (
-        "effect_allele_frequency",
-        "eaf",
-        "freq",
-        "freq1",
-        "a1freq",
-        "a1_freq",
-        "alt_freq",
-    ),
-    "variant_id": (
-        "variant_id",
-        "rsid",
-        "rs_id",
-        "snp",
-        "snpid",
-        "id",
-        "markername",
-    ),
-}
-# Difference of two z-scores of one variant, at least and as a share of z, that no rounding of the columns
-# explains.
-CONFLICT, CONFLICT_SHARE = 1.0, 0.2
-REQUIRED = ("chromosome", "position", "effect_allele", "other_allele")
-_TEXT = ("variant_id",)
-_FEW = ("chromosome", "effect_allele", "other_allele")
+MOST_UNUSED = 0.5  # of the rows inside the regions
 
 
-def read_gwas(path: str | Path, n: float | None = None, source: str | None = None) -> xr.Dataset:
+def read_gwas(
+    path: str | Path, n: float | None = None, source: str | None = None, *, asked: Asked | None = None
+) -> xr.Dataset:
     """Read GWAS summary statistics into a Dataset over `variant` (see `data.studies.gwas_dataset`).
 
-    The z-score is taken from a column z; otherwise it is beta / standard_error; otherwise it has the sign of
-    beta and the size of the two-sided p_value. `n` is the sample size where the file has no such column (a
-    column wins). `source` stands for the file in later messages. Column names are read in any case, see
-    `SYNONYMS`. Raises `InputError` naming file, line and remedy: missing columns, p-values without effects, n
-    absent, values that are missing, infinite or out of range.
+    Layouts (`io.gwas_layouts.LAYOUTS`) are recognised by their columns, others read by the names of theirs.
+    The z-score is a column z; otherwise effect / standard error; otherwise it has the sign of the effect and
+    the size of the two-sided p-value. Rows without a number that is needed are left out and listed in
+    `attrs["reading"]` (a `data.reading.Reading`). `n` and `source` are short for those of `asked`. Raises
+    `InputError` naming file, line and remedy: missing columns, p-values without effects, n absent, values
+    that are infinite or out of range.
     """
-    path = Path(path)
-    text, few = ({name for key in keys for name in SYNONYMS[key]} for keys in (_TEXT, _FEW))
-    table = read_table(path, text_columns=_in_any_case(text), few_values=_in_any_case(few))
-    columns = _columns(table)
-    _check_columns(path, table, columns, n)
-    if table.empty:
+    asked = asked or Asked(n, source)
+    path = require_file(Path(path))
+    for as_text in (False, True):  # numbers first; as text where a message has to quote what stands there
+        try:
+            return _collect(path, asked, *_parts(path, asked, as_text))
+        except (NotNumbersError, InputError):
+            if as_text:
+                raise
+    raise AssertionError
+
+
+def store_gwas(path: str | Path, out: str | Path, *, asked: Asked | None = None) -> Reading:
+    """Read and check a GWAS file a piece at a time and store it as Parquet, which `read_gwas` reads by range.
+
+    Memory does not grow with the file. `out` appears whole or not at all. Raises what `read_gwas` raises.
+    """
+    path, out, asked = require_file(Path(path)), Path(out), asked or Asked()
+    for as_text in (False, True):
+        try:
+            with atomic(out) as temporary:
+                return _write(temporary, path, asked, *_parts(path, asked, as_text))
+        except (NotNumbersError, InputError):
+            if as_text:
+                raise
+    raise AssertionError
+
+
+# ---- a file, piece by piece
+# ------------------------------------------------------------------------------------
+
+
+class _Opened(NamedTuple):
+    """What is known of a file before its parts are read."""
+
+    found: Found
+    meta: Meta
+    notes: list[str]
+
+
+def _parts(path: Path, asked: Asked, as_text: bool) -> tuple[_Opened, Iterator[Part]]:
+    """The checked pieces of a file, and what is told about it."""
+    vcf = is_vcf(path)
+    names, meta = vcf_header(path, asked.sample) if vcf else (header(path), read_meta(path))
+    found = find_layout(path, names, asked.columns)
+    n = asked.n if asked.n is not None else meta.n
+    check_columns(path, names, found, n)
+    recipe = choose_recipe(found)
+    context = Context(path, found, n, recipe)
+    wanted = _wanted(context, asked, as_text)
+    stream = vcf_pieces(path, wanted, asked.sample) if vcf else pieces(path, wanted)
+    first = next((piece for piece in stream if len(piece)), None)
+    if first is None and not (vcf and asked.blocks is not None):
         raise InputError(
             f"{path} holds no variants, only a header",
             "A GWAS file has one row per variant",
             "Write or download the file again",
         )
-    out = pd.DataFrame(
-        {
-            "chromosome": _text(path, table, columns["chromosome"]),
-            "position": _positions(path, table, columns["position"]),
-            "effect_allele": _text(path, table, columns["effect_allele"], str.upper),
-            "other_allele": _text(path, table, columns["other_allele"], str.upper),
-            "z": _z(path, table, columns),
-            "n": _n(path, table, columns, n),
-        }
-    )
-    if "variant_id" in columns:
-        out["variant_id"] = table[columns["variant_id"]].fillna("").to_numpy(dtype=object)
-    else:
-        # Not made from the alleles: an identifier that spells them would be taken as evidence of the strand.
-        out["variant_id"] = ""
-    if "effect_allele_frequency" in columns:
-        frequency = _numbers(table, columns["effect_allele_frequency"])
-        bad = ~((frequency >= 0) & (frequency <= 1)) & ~np.isnan(frequency)
-        _refuse(
-            path,
-            table,
-            bad,
-            columns["effect_allele_frequency"],
-            "A frequency lies between 0 and 1",
-            "Correct it, or leave it missing",
+    notes = [] if first is None else check_scale(context, additive(context, first))
+    opened = _Opened(found, meta, [*_told(path, found), *notes, *meta.notes])
+    rest = stream if first is None else chain([first], stream)
+    return opened, (check_part(context, asked, meta, piece) for piece in rest)
+
+
+def _wanted(context: Context, asked: Asked, as_text: bool) -> Wanted:
+    found, recipe = context.found, context.recipe
+    keys = [*("chromosome", "position", *FEW, *TEXTS, "n", "n_cases", "n_controls"), *needed(found, recipe)]
+    keys += ["effect_allele_frequency", "beta", "standard_error", "p_value", "neg_log_10_p_value"]
+    columns = {key: found.columns[key] for key in keys if key in found.columns}
+    texts_ = [columns[key] for key in TEXTS if key in columns]
+    if recipe == "p" and "p_value" in needed(found, recipe):
+        texts_.append(columns["p_value"])
+    few = [columns[key] for key in FEW if key in columns]
+    place: dict[str, str] = {key: columns[key] for key in ("chromosome", "position") if key in columns}
+    regions = None
+    if asked.blocks is not None and asked.lift is None:
+        spans = asked.blocks.groupby("chromosome").agg(first=("start", "min"), last=("end", "max"))
+        regions = {str(label): (int(a) + 1, int(b)) for label, a, b in spans.itertuples()}
+    unique = tuple(dict.fromkeys(columns.values()))
+    return Wanted(unique, tuple(texts_), tuple(few), place, regions, as_text)
+
+
+def _told(path: Path, found: Found) -> list[str]:
+    if not found.guessed:
+        return []
+    shown = [f"{key} = '{found.columns[key]}'" for key in found.guessed if key in SYNONYMS]
+    return [
+        f"{path.name}: no known layout; columns were taken by their names: {', '.join(shown)}. Where that is "
+        "wrong, give columns = { ... } under [[gwas]]"
+    ]
+
+
+# ---- all pieces
+# ------------------------------------------------------------------------------------------------
+
+
+def _collect(path: Path, asked: Asked, opened: _Opened, parts: Iterator[Part]) -> xr.Dataset:
+    tables, tally = [], _Tally()
+    for part in parts:
+        tally.add(part)
+        tables.append(part.rows)
+    out = pd.concat(tables, ignore_index=True) if tables else _no_rows()
+    reading = tally.reading(path, asked, opened, len(out))
+    gwas = gwas_dataset(asked.source or path.name, out)
+    gwas.attrs[READING] = reading
+    return gwas
+
+
+def _no_rows() -> pd.DataFrame:
+    kinds = {"chromosome": object, "position": np.int64, "variant_id": object, "effect_allele": object}
+    kinds |= {"other_allele": object, "z": float, "n": float}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
+
+
+class _Tally:
+    """Counts over the pieces of one file."""
+
+    def __init__(self) -> None:
+        self.unused: list[pd.DataFrame] = []
+        self.outside = 0
+        self.furthest: dict[str, int] = {}
+
+    def add(self, part: Part) -> None:
+        if len(part.unused):
+            self.unused.append(part.unused)
+        self.outside += part.outside
+        for label, top in part.furthest.items():
+            self.furthest[label] = max(top, self.furthest.get(label, 0))
+
+    def reading(self, path: Path, asked: Asked, opened: _Opened, used: int) -> Reading:
+        unused = pd.concat(self.unused, ignore_index=True) if self.unused else nothing_unused()
+        name, found = asked.source or path.name, opened.found
+        notes = list(opened.notes)
+        if len(unused):
+            reasons = unused["reason"].value_counts()
+            told = "; ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+            if len(unused) > MOST_UNUSED * (len(unused) + used):
+                raise InputError(
+                    f"{path}: {len(unused):,} of {len(unused) + used:,} rows cannot be used ({told})",
+                    f"More than {1 - MOST_UNUSED:.0%} of the rows of a GWAS file have what is needed",
+                    _remedy(found),
+                )
+            notes.append(f"{name}: {len(unused):,} rows are not used ({told})")
+        build = "" if asked.lift is not None else opened.meta.build
+        far = {} if asked.lift is not None else self.furthest
+        return Reading(
+            found.layout, found.columns, found.guessed, build, unused, self.outside, far, tuple(notes)
         )
-        out["effect_allele_frequency"] = frequency
-    out["conflict"] = _conflicts(table, columns, out["z"].to_numpy())
-    return gwas_dataset(source or path.name, out)
 
 
-def _in_any_case(spellings: set[str]) -> tuple[str, ...]:
-    return tuple(
-        sorted({form for name in spellings for form in (name, name.upper(), name.capitalize(), name.title())})
-    )
-
-
-def _columns(table: pd.DataFrame) -> dict[str, str]:
-    """Our name -> the column of the file that holds it; earlier synonyms win."""
-    lower = {str(name).lower(): str(name) for name in table.columns}
-    found = {}
-    for key, spellings in SYNONYMS.items():
-        match = next((lower[name] for name in spellings if name in lower), None)
-        if match is not None:
-            found[key] = match
-    return found
-
-
-def _check_columns(path: Path, table: pd.DataFrame, columns: dict[str, str], n: float | None) -> None:
-    listed = ", ".join(str(name) for name in table.columns)
-    free = [str(name) for name in table.columns if name not in columns.values()]
-    for key in REQUIRED:
-        if key not in columns:
-            raise InputError(
-                f"{path} has no column for the {key.replace('_', ' ')}; it has {listed}",
-                f"A GWAS file has one of the columns {', '.join(SYNONYMS[key])}",
-                f"Rename the column that holds it to {SYNONYMS[key][0]}. {_closest(key, free)}".strip(),
-            )
-    direct = (
-        "z" in columns or {"beta", "standard_error"} <= set(columns) or {"beta", "p_value"} <= set(columns)
-    )
-    if not direct and "odds_ratio" in columns:
-        raise InputError(
-            f"{path} has odds ratios ('{columns['odds_ratio']}') and no beta",
-            "Whether a standard error is of the odds ratio or of its logarithm cannot be told from a file",
-            "Add a column z, or beta = log(odds_ratio) with its standard_error",
+def _remedy(found: Found) -> str:
+    if "chromosome" not in found.columns:
+        return (
+            "Add columns chromosome and position, or give LD or genotypes whose identifiers are those of the "
+            "file"
         )
-    if not direct and ("p_value" in columns or "neg_log_10_p_value" in columns):
-        name = columns.get("p_value", columns.get("neg_log_10_p_value"))
-        raise InputError(
-            f"{path} has p-values ('{name}') without effects; it has {listed}",
-            "A p-value has no sign, so it does not say which allele raises the trait, and a z-score cannot "
-            "be made",
-            f"Add a column z, or beta and standard_error. {_misspelt(columns, free)}".strip(),
-        )
-    if not direct:
-        raise InputError(
-            f"{path} has neither z nor beta with standard_error; it has {listed}",
-            f"A GWAS file has a column z ({', '.join(SYNONYMS['z'])}), or beta "
-            f"({', '.join(SYNONYMS['beta'])}) and standard_error ({', '.join(SYNONYMS['standard_error'])})",
-            f"Rename the columns that hold them. {_misspelt(columns, free)}".strip(),
-        )
-    if "n" not in columns and n is None:
-        raise InputError(
-            f"{path} has no sample size; it has {listed}",
-            f"The sample size is a column ({', '.join(SYNONYMS['n'])}) or is given",
-            "Add n = <people> under [[gwas]] in the study file, or a column n to the file",
-        )
+    return "Check which columns were taken, and give columns = { ... } under [[gwas]]; or fill the rows in"
 
 
-def _misspelt(columns: dict[str, str], free: list[str]) -> str:
-    """A question for each of beta, standard_error and z that is absent while a column looks like it."""
-    asked = (
-        f"{_closest(key, free)[:-1]}, for {key}?"
-        for key in ("beta", "standard_error", "z")
-        if key not in columns and _closest(key, free)
-    )
-    return " ".join(asked)
+_STORED = {  # our name -> column of the stored file, those of GWAS-SSF
+    "chromosome": "chromosome",
+    "position": "base_pair_location",
+    "effect_allele": "effect_allele",
+    "other_allele": "other_allele",
+    "variant_id": "variant_id",
+    "z": "z_score",
+    "n": "n",
+    "effect_allele_frequency": "effect_allele_frequency",
+}
 
 
-def _closest(key: str, columns: list[str]) -> str:
-    """A question that names the column which looks most like one for `key`, or nothing."""
-    for name in SYNONYMS[key]:
-        close = difflib.get_close_matches(name, columns, n=1, cutoff=0.7)
-        if close:
-            return f"Is it '{close[0]}'?"
-    return ""
+def _write(temporary: Path, path: Path, asked: Asked, opened: _Opened, parts: Iterator[Part]) -> Reading:
+    import pyarrow
+    import pyarrow.parquet
 
-
-def _refuse(path: Path, table: pd.DataFrame, bad: np.ndarray, column: str, rule: str, remedy: str) -> None:
-    """Raise `InputError` with the number of bad rows, their first lines and the first value."""
-    bad = np.asarray(bad)
-    if not bad.any():
-        return
-    rows = np.flatnonzero(bad)
-    lines = ", ".join(str(int(table.index[row]) + table.attrs["first_line"]) for row in rows[:3])
-    value = table[column].iloc[int(rows[0])]
-    shown = "missing" if pd.isna(value) else f"'{value}'"
-    plural = "row" if len(rows) == 1 else "rows"
-    raise InputError(
-        f"{path}: {column} is {shown} in {len(rows)} {plural}, line {lines}{' ...' if len(rows) > 3 else ''}",
-        rule,
-        remedy,
-    )
-
-
-def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
-    return pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-
-
-def _text(path: Path, table: pd.DataFrame, column: str, spell: Callable[[str], str] = str) -> np.ndarray:
-    missing = table[column].isna().to_numpy()
-    _refuse(path, table, missing, column, f"Every row has a {column}", "Remove these rows, or fill them in")
-    return shared_text(table[column], spell)
-
-
-def _positions(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
-    position = _numbers(table, column)
-    bad = ~(np.isfinite(position) & (position > 0) & (position % 1 == 0))
-    _refuse(
-        path,
-        table,
-        bad,
-        column,
-        "A position is a whole number of base pairs above zero",
-        "Remove these rows, or correct them",
-    )
-    return position.astype(np.int64)
-
-
-def _z(path: Path, table: pd.DataFrame, columns: dict[str, str]) -> np.ndarray:
-    """z-scores, from the best columns there are."""
-    remedy = "Remove these rows, or correct them"
-    if "z" in columns:
-        z = _numbers(table, columns["z"])
-        _refuse(path, table, ~np.isfinite(z), columns["z"], "Every z-score is a finite number", remedy)
-        return z
-    beta = _numbers(table, columns["beta"])
-    _refuse(path, table, ~np.isfinite(beta), columns["beta"], "Every effect is a finite number", remedy)
-    if "standard_error" in columns:
-        se = _numbers(table, columns["standard_error"])
-        bad = ~(np.isfinite(se) & (se > 0))
-        _refuse(
-            path,
-            table,
-            bad,
-            columns["standard_error"],
-            "Every standard error is finite and above zero",
-            remedy,
-        )
-        return beta / se
-    p = _numbers(table, columns["p_value"])
-    bad = ~((p > 0) & (p <= 1))
-    _refuse(
-        path,
-        table,
-        bad,
-        columns["p_value"],
-        "Every p-value is above 0 and at most 1",
-        "Add a column standard_error, or z: a p-value that was rounded to zero has lost its size",
-    )
-    return np.asarray(-np.sign(beta) * ndtri(p / 2))
-
-
-def _conflicts(table: pd.DataFrame, columns: dict[str, str], z: np.ndarray) -> np.ndarray:
-    """Where z is further from beta / standard_error, or |z| from the two-sided p-value, than rounding
-    takes it."""
-    allowed = np.maximum(CONFLICT, CONFLICT_SHARE * np.abs(z))
-    bad = np.zeros(len(z), dtype=bool)
-    with np.errstate(divide="ignore", invalid="ignore"):  # what is missing or zero is no conflict
-        if {"beta", "standard_error"} <= set(columns):
-            other = _numbers(table, columns["beta"]) / _numbers(table, columns["standard_error"])
-            bad |= np.isfinite(other) & (np.abs(z - other) > allowed)
-        if "p_value" in columns:
-            size = -ndtri(_numbers(table, columns["p_value"]) / 2)
-            bad |= np.isfinite(size) & (np.abs(np.abs(z) - size) > allowed)
-    return bad
-
-
-def _n(path: Path, table: pd.DataFrame, columns: dict[str, str], n: float | None) -> np.ndarray:
-    if "n" not in columns:
-        assert n is not None  # _check_columns
-        if not (np.isfinite(n) and n > 0):
-            raise InputError(f"{path}: n = {n}", "A sample size is above zero", "Correct n in the study file")
-        return np.full(len(table), float(n))
-    sizes = _numbers(table, columns["n"])
-    bad = ~(np.isfinite(sizes) & (sizes > 0))
-    _refuse(
-        path,
-        table,
-        bad,
-        columns["n"],
-        "Every sample size is a number above zero",
-        "Remove these rows, or fill n in",
-    )
-    return sizes
+    few = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    kinds = dict.fromkeys(("chromosome", "effect_allele", "other_allele"), few)
+    kinds |= {"variant_id": pyarrow.string(), "position": pyarrow.int32()}
+    keys = [key for key in _STORED if key != "effect_allele_frequency" or key in opened.found.columns]
+    kinds = {key: kinds.get(key, pyarrow.float64()) for key in keys}
+    schema: Any = pyarrow.schema([(_STORED[key], kind) for key, kind in kinds.items()])
+    tally, used = _Tally(), 0
+    with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd", compression_level=1) as writer:
+        for part in parts:
+            tally.add(part)
+            used += len(part.rows)
+            arrays = [pyarrow.array(part.rows[key], from_pandas=True).cast(kinds[key]) for key in keys]
+            writer.write_table(pyarrow.table(arrays, schema=schema))
+    return tally.reading(path, asked, opened, used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import tempfile
 import warnings
@@ -17,6 +18,11 @@ import pandas as pd
 from bayestwas.errors import InputError, OutputError
 
 MISSING = ("", "NA", "na", "NaN", "nan", ".", "#NA", "#N/A", "NULL", "null", "None")
+_BUFFER = 1 << 20
+# Deflate packs at most 1032 to 1, tables of numbers 3 to 20 to 1, constant ones some 50 to 1.
+_MOST_RATIO = 200
+_ALWAYS = 1 << 28  # bytes: what unpacks to less does no harm
+_LONGEST_HEADER = 1 << 24  # characters: 100,000 donors have a header of a few megabytes
 
 
 def require_file(path: Path, what: str = "file") -> Path:
@@ -34,24 +40,65 @@ def require_file(path: Path, what: str = "file") -> Path:
     )
 
 
+class _Unzipped(io.RawIOBase):
+    """The bytes of a gzipped file, up to what a table of its size can hold. Raises `InputError` beyond."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = gzip.GzipFile(path, "rb")
+        self._path = path
+        self._left = max(_ALWAYS, _MOST_RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        got = self._file.readinto(buffer)
+        self._left -= got
+        if self._left < 0:
+            raise InputError(
+                f"{self._path} unpacks to more than {_MOST_RATIO} times its size",
+                "A gzipped table is some 3 to 20 times as large when it is unpacked",
+                "The file is damaged or was made to fill the memory: download it again from its source",
+            )
+        return got
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 @contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a plain or gzipped text file. Raises `InputError` where it is damaged or is not text."""
+def open_binary(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain or gzipped file, unpacked. Raises `InputError` where it is damaged or unpacks to
+    absurdity."""
     require_file(path)
     with open(path, "rb") as raw:
         gzipped = raw.read(2) == b"\x1f\x8b"
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the header
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig") if gzipped else open(path, encoding="utf-8-sig")
-        ) as handle:
+        with io.BufferedReader(_Unzipped(path), _BUFFER) if gzipped else open(path, "rb") as handle:
             yield handle
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError, zlib.error) as error:
-        raise InputError(
-            f"{path} breaks off or is damaged ({error})",
-            "A table is a whole text file, plain or gzipped",
-            "Copy or download the file again",
-        ) from error
+    except (EOFError, gzip.BadGzipFile, OSError, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """Open a plain or gzipped text file. Raises `InputError` where it is damaged or is not text."""
+    with open_binary(path) as binary:
+        try:
+            # utf-8-sig: spreadsheets put a byte order mark before the header
+            with io.TextIOWrapper(binary, encoding="utf-8-sig") as handle:
+                yield handle
+        except UnicodeDecodeError as error:
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} breaks off or is damaged ({error})",
+        "A table is a whole text file, plain or gzipped",
+        "Copy or download the file again",
+    )
 
 
 def read_table(
@@ -64,7 +111,7 @@ def read_table(
     number of its first row. Raises `InputError`.
     """
     with open_text(path) as handle:
-        head = _header(path, handle, comment)
+        head = text_header(path, handle, comment)
         with _rows_as_the_header(path, head):
             table = pd.read_csv(handle, **_options(head, text_columns, few_values))
     table = table[~table.isna().all(axis=1)]
@@ -77,7 +124,7 @@ def read_pieces(
 ) -> Iterator[pd.DataFrame]:
     """The table of `read_table`, `rows` lines at a time."""
     with open_text(path) as handle:
-        head = _header(path, handle, "##")
+        head = text_header(path, handle)
         reader = pd.read_csv(handle, chunksize=rows, **_options(head, text_columns, few_values))
         while True:
             with _rows_as_the_header(path, head):
@@ -92,23 +139,32 @@ def read_pieces(
 def read_header(path: Path) -> list[str]:
     """The names of the columns of a table. Raises `InputError`."""
     with open_text(path) as handle:
-        return _header(path, handle, "##").columns
+        return text_header(path, handle).columns
 
 
-class _Header(NamedTuple):
+class Header(NamedTuple):
+    """Columns and separator of a table (a pattern for blanks)."""
+
     columns: list[str]
     separator: str
     skipped: int  # lines before it
 
 
-def _header(path: Path, handle: IO[str], comment: str) -> _Header:
+def text_header(path: Path, handle: IO[str], comment: str = "##") -> Header:
+    """The header of an open table; the next line that is read is the first row. Raises `InputError`."""
     skipped = 0
-    header = handle.readline()
+    header = handle.readline(_LONGEST_HEADER)
     while header.startswith(comment):
         skipped += 1
-        header = handle.readline()
+        header = handle.readline(_LONGEST_HEADER)
     if not header.strip():
         raise InputError(f"{path} is empty", "A table has a header line and rows", "Write the file again")
+    if len(header) >= _LONGEST_HEADER or "\0" in header:
+        raise InputError(
+            f"{path} does not begin with a header line of text",
+            "A table has a header line that names its columns",
+            "Check what the file is: it may be of another format, or damaged",
+        )
     separator = next((mark for mark in ("\t", ",") if mark in header), None)
     columns = [name.strip() for name in header.strip("\r\n").split(separator)]
     repeated = sorted({name for name in columns if columns.count(name) > 1})
@@ -118,10 +174,10 @@ def _header(path: Path, handle: IO[str], comment: str) -> _Header:
             "Every column has its own name",
             "Rename or remove one of them",
         )
-    return _Header(columns, separator or r"\s+", skipped)
+    return Header(columns, separator or r"\s+", skipped)
 
 
-def _options(head: _Header, text_columns: tuple[str, ...], few_values: tuple[str, ...]) -> dict[str, Any]:
+def _options(head: Header, text_columns: tuple[str, ...], few_values: tuple[str, ...]) -> dict[str, Any]:
     kinds = dict.fromkeys(text_columns, "str") | dict.fromkeys(few_values, "category")
     return {
         "sep": head.separator,
@@ -137,7 +193,7 @@ def _options(head: _Header, text_columns: tuple[str, ...], few_values: tuple[str
 
 
 @contextmanager
-def _rows_as_the_header(path: Path, head: _Header) -> Iterator[None]:
+def _rows_as_the_header(path: Path, head: Header) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
         try:

@@ -11,7 +11,8 @@ import xarray as xr
 
 from bayestwas.errors import HarmonisationError, InputError
 from bayestwas.harmonise.align import harmonise
-from bayestwas.harmonise.genes import block_number, merged_windows
+from bayestwas.data.variants import block_number
+from bayestwas.harmonise.genes import merged_windows
 
 
 def _genes(harmonised: Any) -> dict[str, tuple[str, str]]:

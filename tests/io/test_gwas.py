@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from bayestwas.errors import InputError
-from bayestwas.io.gwas import SYNONYMS, read_gwas
+from bayestwas.io.gwas import read_gwas
+from bayestwas.io.gwas_layouts import SYNONYMS
 
 Write = Callable[[str, str], Path]
 SSF = (
@@ -95,9 +96,9 @@ BAD = {
     ),
     "odds ratios": (
         "chr pos a1 a2 or se n\n1 10 A G 1.1 0.1 10\n",
-        "has odds ratios ('or') and no beta",
+        "has odds ratios ('or') and no p-values",
         "cannot be told",
-        "beta = log(odds_ratio)",
+        "ratio_standard_error",
     ),
     "nothing": (
         "chr pos a1 a2 n\n1 10 A G 10\n",
@@ -119,7 +120,7 @@ BAD = {
     ),
     "NaN z": (
         "chr pos a1 a2 z n\n1 10 A G 1 10\n1 20 A G NaN 10\n1 30 A G x 10\n",
-        "z is missing in 2 rows, line 3, 4",
+        "z is 'x' in 1 row, line 4",
         "Every z-score is a finite number",
         "Remove these rows",
     ),
@@ -147,7 +148,7 @@ BAD = {
         "above zero",
         "fill n in",
     ),
-    "n missing": ("chr pos a1 a2 z n\n1 10 A G 1 NA\n", "n is missing in 1 row", "above zero", "fill n in"),
+    "n missing": ("chr pos a1 a2 z n\n1 10 A G 1 NA\n", "(1 n is missing)", "50%", "fill the rows in"),
     "position": (
         "chr pos a1 a2 z n\n1 10.5 A G 1 9\n",
         "pos is '10.5'",
@@ -162,11 +163,11 @@ BAD = {
     ),
     "allele missing": (
         "chr pos a1 a2 z n\n1 10 A NA 1 9\n",
-        "a2 is missing in 1 row",
-        "Every row has a a2",
-        "fill them in",
+        "(1 an allele is unknown)",
+        "50%",
+        "fill the rows in",
     ),
-    "one allele": ("chr pos a1 a2 z n\n1 10 A A 1 9\n", "same effect_allele", "differ", "Correct or remove"),
+    "one allele": ("chr pos a1 a2 z n\n1 10 A A 1 9\n", "both alleles are the same", "50%", "fill the rows in"),
     "ragged": (
         "chr pos a1 a2 z n\n1 10 A G 1 9\n1 20 A G 1 9 8 7\n",
         "unequal length",
