@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
+from bayestwas.data.reading import reading_of
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
 from bayestwas.data.variants import block_number, chromosome_labels, chromosome_order
 from bayestwas.errors import HarmonisationError
@@ -113,27 +114,47 @@ def harmonise(study: Study) -> Harmonised:
     named = name_files(study)
     prepared, donor_ledger, notes = _prepare_panels(study, named, set(present.index))
     files = variant_files(study, blocks, named)
-    check_builds(study.build, files)
+    check_builds(study, files, named.gwas)
     aligned = align(files)
     duplicates = _duplicates(files, aligned.ledger)
     overlap = overlap_matrix(aligned)
     check_overlap(files, overlap, named.gwas, named.ld, named.panels)
+    unread = _unread(study, named)
+    read = [note for gwas in study.gwas.values() for note in reading_of(gwas).notes]
     unlinked = _require_ld(aligned, named)
     still, standing = require_variation(study, aligned, named, blocks)
-    ledger = pd.concat([*aligned.ledger, *unlinked, *still, *donor_ledger], ignore_index=True)
+    ledger = pd.concat([*aligned.ledger, *unread, *unlinked, *still, *donor_ledger], ignore_index=True)
     variants, rows, signs = _order(aligned, blocks, {*named.gwas.values(), *named.panels})
     spans = _spans(variants)
     sources = list(named.gwas.values())
     genes = gene_table(requested, present, blocks, variants, rows, prepared, sources, spans, study.cis_window)
     counted = _count(blocks, variants, genes)
     matched = match_annotations(study.annotations, variants, genes, blocks)
-    told = (*notes, *duplicates, *standing, *_palindromes(ledger), *_notes(study, counted), *matched.notes)
+    told = (
+        *read,
+        *notes,
+        *duplicates,
+        *standing,
+        *_palindromes(ledger),
+        *_notes(study, counted),
+        *matched.notes,
+    )
     parts = (rows, signs, tuple(prepared), named, spans, matched)
     return Harmonised(study, variants, ledger, overlap, counted, genes, told, *parts)
 
 
 # ---- variants
 # -----------------------------------------------------------------------------------------------
+
+
+def _unread(study: Study, named: FileNames) -> list[pd.DataFrame]:
+    """Ledger of the rows of GWAS files that could not be used when they were read."""
+    ledgers = []
+    for ancestry, source in named.gwas.items():
+        unused = reading_of(study.gwas[ancestry]).unused
+        columns = (source, unused["variant"], unused["source_id"], DROPPED, unused["reason"])
+        ledgers.append(pd.DataFrame(dict(zip(LEDGER_COLUMNS, columns, strict=True))))
+    return [ledger for ledger in ledgers if len(ledger)]
 
 
 def _require_ld(aligned: Alignment, named: FileNames) -> list[pd.DataFrame]:

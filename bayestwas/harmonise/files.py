@@ -4,12 +4,13 @@ frequencies."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayestwas.data.reading import reading_of
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
 from bayestwas.data.variants import COLUMNS, block_number, chromosome_labels
 from bayestwas.harmonise.alleles import VariantFile
@@ -79,7 +80,8 @@ def variant_files(study: Study, blocks: pd.DataFrame, named: FileNames) -> list[
     for ancestry, gwas in study.gwas.items():
         table = pd.DataFrame({column: gwas[column].values for column in COLUMNS})
         name = named.gwas[ancestry]
-        files[name] = _inside(name, ancestry, table, blocks, _column_frequency(gwas))
+        file = _inside(name, ancestry, table, blocks, _column_frequency(gwas))
+        files[name] = replace(file, outside=file.outside + reading_of(gwas).outside)
     for ancestry, name in named.ld.items():
         ld = study.ld[ancestry]
         if isinstance(ld, LDMatrix):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from bayestwas.data.builds import beyond_chromosome
+from bayestwas.data.reading import reading_of
+from bayestwas.data.studies import Study
 from bayestwas.data.variants import parse_variant_ids, standard_build
 from bayestwas.errors import HarmonisationError
 from bayestwas.harmonise.alleles import Alignment, VariantFile
@@ -17,9 +20,25 @@ LEAST_SHARED = 0.05
 _LOOK = 1000  # identifiers that are looked at for a build
 
 
-def check_builds(build: str, files: Sequence[VariantFile]) -> None:
-    """Raise `HarmonisationError` where the identifiers of a file name another build than the study."""
+def check_builds(study: Study, files: Sequence[VariantFile], sources: Mapping[str, str]) -> None:
+    """Raise `HarmonisationError` where a file has another build than the study: by what its header or its
+    -meta.yaml says, by positions beyond the ends of chromosomes, or by its identifiers. `sources`: ancestry
+    -> name of its GWAS."""
+    build = study.build
+    for ancestry, gwas in study.gwas.items():
+        reading, name = reading_of(gwas), sources[ancestry]
+        told = standard_build(reading.build)
+        if {told, standard_build(build)} == {"GRCh37", "GRCh38"}:
+            raise _other_build(name, f"says that its build is {told}", build)
+        beyond = beyond_chromosome(build, reading.furthest)
+        if beyond:
+            raise _other_build(name, beyond, build)
     for file in files:
+        top = file.table.groupby("chromosome", sort=False)["position"].max()
+        furthest = {str(label): int(position) for label, position in top.items()}
+        beyond = beyond_chromosome(build, furthest)
+        if beyond:
+            raise _other_build(file.name, beyond, build)
         ids = file.table["variant_id"].to_numpy()[:_LOOK]
         named = parse_variant_ids(ids)["build"].dropna().map(standard_build)
         other = named[named != standard_build(build)]
@@ -32,6 +51,14 @@ def check_builds(build: str, files: Sequence[VariantFile]) -> None:
                 "All files of a study have one build",
                 "Correct build in the study file, or lift the file over to the build of the study",
             )
+
+
+def _other_build(name: str, found: str, build: str) -> HarmonisationError:
+    return HarmonisationError(
+        f"{name} {found}; the study says {build}",
+        "All files of a study have one build",
+        "Correct build in the study file; or, for a GWAS, give its build and a chain file under [[gwas]]",
+    )
 
 
 def overlap_matrix(aligned: Alignment) -> pd.DataFrame:

@@ -28,16 +28,16 @@ class Asked:
 
     `n`: sample size where the file has no such column. `source`: what stands for the file in messages.
     `columns`: our name -> column of the file, before any guess. `blocks`: DataFrame with chromosome, start,
-    end (0-based, half-open); rows elsewhere are counted and passed over. `known`: DataFrame indexed by
-    identifier with chromosome and position, for files without positions. `lift`: to the build of the study.
-    `sample`: the trait of a GWAS-VCF that holds several.
+    end (0-based, half-open); rows elsewhere are counted and passed over. `known()`: DataFrame indexed
+    by identifier with chromosome and position, for files without positions. `lift`: to the build of the
+    study. `sample`: the trait of a GWAS-VCF that holds several.
     """
 
     n: float | None = None
     source: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     blocks: pd.DataFrame | None = None
-    known: pd.DataFrame | None = None
+    known: Callable[[], pd.DataFrame] | None = None
     lift: Lift | None = None
     sample: str | None = None
 
@@ -140,11 +140,12 @@ def _places(
             chromosome[row], position[row] = match[1], int(match[2])
             spelled[row] = f"{match[3]} {match[4]}".upper() if match[3] else ""
     chromosome[position > 0] = chromosome_labels(chromosome[position > 0])
-    if asked.known is not None and len(asked.known):
-        at = asked.known.index.get_indexer(pd.Index(names))
+    if asked.known is not None and (position == 0).any():
+        known = asked.known()
+        at = known.index.get_indexer(pd.Index(names))
         use = (position == 0) & (at >= 0) & (names != "")
-        chromosome[use] = asked.known["chromosome"].to_numpy(dtype=object)[at[use]]
-        position[use] = asked.known["position"].to_numpy()[at[use]]
+        chromosome[use] = known["chromosome"].to_numpy(dtype=object)[at[use]]
+        position[use] = known["position"].to_numpy()[at[use]]
     return chromosome, position, spelled
 
 

@@ -89,21 +89,21 @@ def places(context: Context, piece: pd.DataFrame) -> tuple[np.ndarray, np.ndarra
 
 
 def sizes(context: Context, piece: pd.DataFrame) -> np.ndarray:
-    """Sample sizes, NaN where missing."""
+    """Sample sizes; where missing, that of the whole file, NaN where that is not known either."""
     columns, rule = context.found.columns, "Every sample size is a number above zero"
+    n = context.n
+    if n is not None and not (np.isfinite(n) and n > 0):
+        given = f"{context.path}: n = {n}"
+        raise InputError(given, "A sample size is above zero", "Correct n in the study file")
     if "n" not in columns and not {"n_cases", "n_controls"} <= set(columns):
-        n = context.n
-        if n is None or not (np.isfinite(n) and n > 0):
-            given = f"{context.path}: n = {n}"
-            raise InputError(given, "A sample size is above zero", "Correct n in the study file")
-        return np.full(len(piece), float(n))
+        return np.full(len(piece), np.nan if n is None else float(n))
     keys = ("n",) if "n" in columns else ("n_cases", "n_controls")
     total = np.zeros(len(piece))
     for key in keys:
         part = numbers(context, piece, key, rule)
         refuse(context.path, piece, part <= 0, columns[key], rule, "Remove these rows, or fill n in")
         total += part
-    return total
+    return total if context.n is None else np.where(np.isnan(total), context.n, total)
 
 
 def frequencies(context: Context, piece: pd.DataFrame) -> np.ndarray:

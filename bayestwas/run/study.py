@@ -18,10 +18,10 @@ from bayestwas.errors import StudyFileError, nearest
 from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
 from bayestwas.io.blocks import read_blocks
 from bayestwas.io.expression import read_covariates, read_expression
-from bayestwas.io.gwas import read_gwas
 from bayestwas.io.ld import read_ld_matrix
 from bayestwas.io.plink import open_plink, plink_files
 from bayestwas.io.tables import open_text
+from bayestwas.run.gwas_files import gwas_of_study
 
 
 class Key(NamedTuple):
@@ -64,6 +64,10 @@ KEYS: dict[str, dict[str, Key]] = {
         "ancestry": Key(_TEXT, True, "ancestry of the GWAS"),
         "path": Key(_TEXT, True, "summary statistics"),
         "n": Key(_NUMBER, False, "sample size, where the file has no such column"),
+        "columns": Key((dict,), False, 'which column holds what, such as { effect_allele = "A1" }'),
+        "build": Key(_TEXT, False, "build of this file, where it is not that of the study; needs chain"),
+        "chain": Key(_TEXT, False, "chain file from the build of this file to that of the study"),
+        "sample": Key(_TEXT, False, "the trait of a GWAS-VCF that holds several"),
     },
     "ld": {
         "ancestry": Key(_TEXT, True, "ancestry of the reference"),
@@ -123,10 +127,6 @@ def read_study(path: str | Path) -> Study:
             plink[bed] = open_plink(folder / entry["genotypes"], labels[bed].removesuffix(".bed"))
         return plink[bed]
 
-    gwas = {
-        entry["ancestry"]: read_gwas(folder / entry["path"], entry.get("n"), labels[folder / entry["path"]])
-        for entry in tree["gwas"]
-    }
     ld: dict[str, Genotypes | LDMatrix] = {}
     for entry in tree["ld"]:
         if "matrix" in entry:
@@ -147,16 +147,18 @@ def read_study(path: str | Path) -> Study:
                 None if covariates is None else read_covariates(covariates, labels[covariates]),
             )
         )
+    blocks = _blocks(folder, tree)
+    cis_window = int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW))
     return Study(
         name=tree["name"],
         build=tree["build"],
-        blocks=_blocks(folder, tree),
-        gwas=gwas,
+        blocks=blocks,
+        gwas=gwas_of_study(path, tree, labels, blocks, ld, panels, cis_window),
         ld=ld,
         panels=tuple(panels),
         files=(path, *dict.fromkeys(file for group in files.values() for file in group)),
         genes=_genes(path, tree),
-        cis_window=int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW)),
+        cis_window=cis_window,
         simulated=bool(tree.get("simulated", False)),
         n_ref={entry["ancestry"]: math.inf for entry in tree["ld"] if entry.get("in_sample")},
         annotations=_annotations(folder, tree.get("annotations", {})),
@@ -322,7 +324,7 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
     if "blocks" in tree:
         named.append(("[blocks]", "path", tree["blocks"]["path"]))
     for table, keys in (
-        ("gwas", ("path",)),
+        ("gwas", ("path", "chain")),
         ("ld", ("genotypes", "matrix")),
         ("expression", ("genotypes", "phenotypes", "covariates")),
     ):

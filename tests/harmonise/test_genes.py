@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from bayestwas.data.variants import block_number
 from bayestwas.errors import HarmonisationError, InputError
 from bayestwas.harmonise.align import harmonise
-from bayestwas.data.variants import block_number
 from bayestwas.harmonise.genes import merged_windows
 
 

@@ -167,7 +167,12 @@ BAD = {
         "50%",
         "fill the rows in",
     ),
-    "one allele": ("chr pos a1 a2 z n\n1 10 A A 1 9\n", "both alleles are the same", "50%", "fill the rows in"),
+    "one allele": (
+        "chr pos a1 a2 z n\n1 10 A A 1 9\n",
+        "both alleles are the same",
+        "50%",
+        "fill the rows in",
+    ),
     "ragged": (
         "chr pos a1 a2 z n\n1 10 A G 1 9\n1 20 A G 1 9 8 7\n",
         "unequal length",

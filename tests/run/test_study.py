@@ -306,6 +306,10 @@ def _first_z(value: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return lambda t: t.assign(z=np.where(np.arange(len(t)) == 0, value, t["z"]))
 
 
+def _every_z(value: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda t: t.assign(z=value)
+
+
 def _truncate(folder: Path) -> None:
     bed = folder / "EUR.bed"
     bed.write_bytes(bed.read_bytes()[:-5])
@@ -331,10 +335,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
         "Add a column z",
     ),
     "NaN z": (
-        lambda f: _gwas(f, _first_z(np.nan)),
-        r"hdl\.gwas\.tsv\.gz: z is missing in 1 row, line 2",
-        "finite number",
-        "Remove these rows",
+        lambda f: _gwas(f, _every_z(np.nan)),
+        r"hdl\.gwas\.tsv\.gz: .* rows cannot be used .*no estimate: z is missing",
+        "have what is needed",
+        "fill the rows in",
     ),
     "infinite z": (
         lambda f: _gwas(f, _first_z(np.inf)),
