@@ -1,0 +1,208 @@
+"""The calibration study: settings x seeds x methods, kept as they come, scored together.
+
+    python tests/benchmarks/calibration/study.py --blocks 60 --seeds 1 2 3 4 5 --out calibration
+
+What is there already (the study folder, the table of a method) is not made again, so that a stopped run
+continues; --score-only scores what is there. Writes scores.tsv, reliability.tsv (observed frequency by bin of
+PIP), genes.tsv and grades.tsv into --out. A method whose program is not installed is left out, and said so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from methods import METHODS, NEED_PEERS, Method, peers
+
+from bayestwas.assess import calibration
+from bayestwas.data.simulate import PRESETS, simulate_study
+from bayestwas.engine.credible import bayesian_fdr
+from bayestwas.io.write_study import write_study
+
+SETTINGS = (
+    "friendly", "hard", "admixed-reference", "neighbour-reference", "polygenic", "direct-only",
+    "missing-tissue", "unshared", "four-tissues", "many-eqtls", "case-control",
+)  # fmt: skip
+WORK = Path(__file__).parents[3] / ".benchmarks" / "calibration"
+RESAMPLES = 400  # of blocks, for the standard errors
+RATES = (0.05, 0.1)
+
+
+# ---- one setting, one seed ------------------------------------------------------------------------------
+
+
+def made(setting: str, seed: int, blocks: int) -> Path:
+    """The study folder, simulated where it is not there."""
+    folder = WORK / setting / f"seed{seed}-blocks{blocks}" / "study"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_study(simulate_study(PRESETS[setting], seed, blocks), folder)
+    return folder
+
+
+def run_method(name: str, method: Method, folder: Path) -> None:
+    """Keep the gene table of one method, and the seconds that it took."""
+    path = folder.parent / f"{name.replace(' ', '_')}.genes.tsv"
+    if path.exists():
+        return
+    began = time.perf_counter()
+    table = method(folder).assign(seconds=time.perf_counter() - began)
+    part = path.with_suffix(".part")
+    table.to_csv(part, sep="\t", index=False)
+    part.rename(path)
+    print(f"  {name}: {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def gathered(setting: str, name: str, seeds: Sequence[int], blocks: int) -> pd.DataFrame | None:
+    """Every gene of the truth with what one method says of it; None where a seed has not been run."""
+    parts = []
+    for seed in seeds:
+        folder = WORK / setting / f"seed{seed}-blocks{blocks}"
+        path = folder / f"{name.replace(' ', '_')}.genes.tsv"
+        if not path.exists():
+            return None
+        truth = pd.read_csv(folder / "study" / "truth.tsv", sep="\t", keep_default_na=False)
+        found = pd.read_csv(path, sep="\t", keep_default_na=False, na_values={"pip": [""]})
+        table = truth[["gene", "block", "causal"]].merge(found, on="gene", how="left", validate="one_to_one")
+        value = table["pip"] if "pip" in table else table["score"]
+        table = table.assign(left_out=value.isna(), score=value.fillna(0.0), seed=seed)
+        table["unit"] = f"{seed}:" + table["block"]
+        if "pip" in table:
+            table["pip"] = table["pip"].fillna(0.0)
+            table["called"] = table["pip"] >= calibration.THRESHOLD
+            for rate in RATES:
+                table[f"called_fdr{rate:g}"] = bayesian_fdr(table["pip"].to_numpy()) <= rate
+        else:
+            table["called"] = table["called"].astype(str).eq("True")
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True).assign(setting=setting, method=name)
+
+
+# ---- scores ---------------------------------------------------------------------------------------------
+
+
+def scored(table: pd.DataFrame) -> dict[str, object]:
+    truth = table["causal"].astype(bool)
+    row: dict[str, object] = {"setting": table["setting"].iloc[0], "method": table["method"].iloc[0]}
+    row |= {"blocks": table["unit"].nunique(), "genes": len(table), "causal": int(truth.sum())}
+    row["auprc"] = calibration.average_precision(truth, table["score"])
+    row["auprc_se"] = resampled(
+        table, lambda part: calibration.average_precision(part["causal"], part["score"])
+    )
+    row |= _called(truth, table["called"], "")
+    if "pip" in table:
+        for rate in RATES:
+            row |= _called(truth, table[f"called_fdr{rate:g}"], f"_fdr{rate:g}")
+        row["ece"] = calibration.expected_calibration_error(truth, table["pip"])
+        row["ece_se"] = resampled(
+            table, lambda part: calibration.expected_calibration_error(part["causal"], part["pip"])
+        )
+        row["log_score"] = calibration.mean_log_score(truth, table["pip"])
+    if "credible_set" in table:
+        row |= credible(table)
+    row |= {"left_out": int(table["left_out"].sum())}
+    row["seconds_per_block"] = table.groupby("seed")["seconds"].max().sum() / table["unit"].nunique()
+    return row
+
+
+def _called(truth: pd.Series, called: pd.Series, suffix: str) -> dict[str, object]:
+    power, false = calibration.calls(truth, called)
+    return {
+        f"power{suffix}": power.estimate,
+        f"false{suffix}": false.estimate,
+        f"false{suffix}_low": false.low,
+        f"false{suffix}_high": false.high,
+        f"called{suffix}": false.trials,
+    }
+
+
+def credible(table: pd.DataFrame) -> dict[str, object]:
+    """Coverage and mean size of the 90% credible gene sets."""
+    rows = table.assign(set=table["credible_set"].fillna("").str.split(",")).explode("set")
+    rows = rows[rows["set"] != ""]
+    held = rows.groupby(["unit", "set"])["causal"].agg(["any", "size"])
+    share = calibration.wilson(int(held["any"].sum()), len(held))
+    return {
+        "sets": share.trials, "coverage": share.estimate, "coverage_low": share.low,
+        "coverage_high": share.high, "set_size": held["size"].mean(),
+    }  # fmt: skip
+
+
+def resampled(table: pd.DataFrame, score: object, seed: int = 0) -> float:
+    """Standard error of a score over resampled blocks; NaN where the truth is empty."""
+    assert callable(score)
+    rng = np.random.default_rng(seed)
+    rows = list(table.groupby("unit").indices.values())
+    values = []
+    for _ in range(RESAMPLES):
+        sample = table.iloc[np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])]
+        values.append(score(sample))
+    known = np.array(values)[np.isfinite(values)]
+    return float(known.std(ddof=1)) if len(known) > 1 else np.nan
+
+
+def grades(settings: Sequence[str], seeds: Sequence[int], blocks: int) -> pd.DataFrame:
+    """How many blocks of each setting were graded good, doubtful and suspicious."""
+    rows = []
+    for setting in settings:
+        files = [WORK / setting / f"seed{seed}-blocks{blocks}" / "reliability.txt" for seed in seeds]
+        words = [word for file in files if file.exists() for word in file.read_text().split()]
+        rows.append({"setting": setting, **{g: words.count(g) for g in ("good", "doubtful", "suspicious")}})
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--blocks", type=int, default=60)
+    parser.add_argument("--score-only", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    methods = [name for name in args.methods if name not in NEED_PEERS or peers.available()]
+    for name in set(args.methods) - set(methods):
+        print(f"{name} is left out: there is no Python at {peers.PYTHON}", flush=True)
+    for seed in [] if args.score_only else args.seeds:
+        for setting in args.settings:
+            print(f"{setting}, seed {seed}", flush=True)
+            folder = made(setting, seed, args.blocks)
+            for name in methods:
+                run_method(name, METHODS[name], folder)
+    tables = [gathered(s, name, args.seeds, args.blocks) for s in args.settings for name in methods]
+    known = [table for table in tables if table is not None]
+    args.out.mkdir(parents=True, exist_ok=True)
+    form = {"sep": "\t", "index": False, "float_format": "%.6g"}
+    scores = pd.DataFrame([scored(table) for table in known])
+    scores.to_csv(args.out / "scores.tsv", **form)
+    bins = [
+        calibration.calibration_bins(table["causal"], table["pip"]).assign(
+            setting=table["setting"].iloc[0], method=table["method"].iloc[0]
+        )
+        for table in known
+        if "pip" in table
+    ]
+    pd.concat(bins).to_csv(args.out / "reliability.tsv", **form)
+    pd.concat(known).to_csv(args.out / "genes.tsv", **form)
+    grades(args.settings, args.seeds, args.blocks).to_csv(args.out / "grades.tsv", **form)
+    shown = [
+        "setting",
+        "method",
+        "causal",
+        "auprc",
+        "power",
+        "false",
+        "called",
+        "ece",
+        "log_score",
+        "coverage",
+    ]
+    print(scores[[c for c in shown if c in scores]].to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+
+
+if __name__ == "__main__":
+    main()
