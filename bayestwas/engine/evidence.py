@@ -129,7 +129,9 @@ def split(log_bf: Floats) -> tuple[Floats, Floats, Floats]:
     faint = np.where(log_bf[-1] <= FAINT, np.exp(np.minimum(log_bf[-1], FAINT)), 0.0)
     top = np.maximum(np.where(np.isfinite(log_bf), log_bf, 0.0).max(axis=1, initial=0.0), 0.0)
     own = np.exp(log_bf - top[:, None])
-    own[:-1] = np.maximum(own[:-1] - own[-1] * np.exp(top[-1] - top[:-1])[:, None], 0.0)
+    # log Bayes factors of the last row in units of each signal's, which may be far larger or far smaller
+    there = np.minimum(log_bf[-1] - top[:-1, None], log_bf[:-1] - top[:-1, None])
+    own[:-1] -= np.exp(there)
     own[-1] = np.where(faint > 0, 0.0, own[-1])
     return own, top, faint
 

@@ -51,6 +51,7 @@ SCALES = {
     GENE: (Scale("constrained", True, 0.0, 1.0), Scale("expression_level", False, 0.0, 1.0)),
 }
 SHARE = np.array([0.05, 0.2, 0.4])  # of variants, per annotation
+LARGEST_ODDS = 0.3  # of the most favoured candidate of a genome
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,22 @@ class Block:
 
 
 def drawn_truth(rng: np.random.Generator, contexts: int) -> Truth:
-    """About one causal gene and one direct effect in a block; half of the enrichments are zero."""
-    coefficient = rng.normal(0, 1, 5) * (rng.random(5) < 0.5)
+    """About one causal gene and one direct effect in a block; half of the enrichments are zero.
+
+    Truths outside of what the model is made for, small odds, are drawn again.
+    """
+    while True:
+        coefficient = rng.normal(0, 1, 5) * (rng.random(5) < 0.5)
+        intercept = np.array([np.log(0.05) + rng.normal(0, 0.5), np.log(0.006) + rng.normal(0, 0.5)])
+        context = rng.normal(0, 0.7, contexts)
+        # of a constrained gene whose expression level is one in forty; of a variant with all that adds
+        gene = intercept[0] + context.max() + max(coefficient[3], 0.0) + 2 * abs(coefficient[4])
+        variant = intercept[1] + np.maximum(coefficient[:3], 0.0).sum()
+        if max(gene, variant) <= np.log(LARGEST_ODDS):
+            break
     correlation = np.tile(np.eye(2), (2, 1, 1))
     correlation[:, 0, 1] = correlation[:, 1, 0] = rng.beta(2, 1, size=2)
-    return Truth(
-        np.array([np.log(0.05) + rng.normal(0, 0.5), np.log(0.006) + rng.normal(0, 0.5)]),
-        rng.normal(0, 0.7, contexts), coefficient, rng.dirichlet([2, 2, 2], size=2), correlation,
-    )  # fmt: skip
+    return Truth(intercept, context, coefficient, rng.dirichlet([2, 2, 2], size=2), correlation)
 
 
 def simulate_block(rng: np.random.Generator, truth: Truth, p: int, genes: int) -> Block:
