@@ -13,14 +13,15 @@ import xarray as xr
 from bayestwas.engine.likelihood import Floats
 from bayestwas.fit.annotations import Scales
 from bayestwas.fit.model_data import thin
-from bayestwas.fit.sampling import Compiled, Sampling, compile_model
+from bayestwas.fit.sampling import MANY_LOCI, Compiled, Sampling, compile_model
 from bayestwas.fit.trait_priors import DRAWS, GENE, VARIANT, BlockSums, TraitPriors
 
-SAMPLING = Sampling(draws=600, tune=500, chains=2, cores=2, target_accept=0.95, dense=True)
-FIRST = replace(SAMPLING, draws=150, tune=300)  # of a round: enough to see whether the priors have settled
+SAMPLING = Sampling(draws=300, tune=300, chains=2, cores=2, target_accept=0.9)
+FIRST = replace(SAMPLING, draws=150)  # of a round: enough to see whether the priors have settled
 KINDS = (GENE, VARIANT)
 NONE = "none"  # stands where a study has no annotation, or no context
 SETTLED = 0.25  # posterior standard deviations
+MANY_ROWS = 1_000  # nutpie, where it is installed, has made up for its compilation (docs/benchmarks.md)
 
 
 def model_data(
@@ -89,15 +90,21 @@ def learn(
 
     Source: the model of models/hyper.md. Raises what `compile_model` and `Compiled.sample` raise.
     """
-    return compile_model("hyper", data, coords, sampling or SAMPLING).sample(data, seed)
+    return compiled(data, coords, sampling or SAMPLING).sample(data, seed)
+
+
+def compiled(data: dict[str, Any], coords: dict[str, list[Any]], sampling: Sampling) -> Compiled:
+    """The compiled model; one of many rows counts as many loci when the sampler is chosen."""
+    loci = MANY_LOCI if len(coords["row"]) >= MANY_ROWS else 1
+    return compile_model("hyper", data, coords, replace(sampling, loci=loci))
 
 
 def first_draws(
     data: dict[str, Any], coords: dict[str, list[Any]], seed: int
 ) -> tuple[Compiled, xr.DataTree]:
     """The compiled model, from which more can be drawn, and a few draws."""
-    compiled = compile_model("hyper", data, coords, FIRST)
-    return compiled, compiled.sample(data, seed)
+    model = compiled(data, coords, FIRST)
+    return model, model.sample(data, seed)
 
 
 def trait_priors(posterior: xr.Dataset, scales: Scales) -> TraitPriors:

@@ -40,7 +40,6 @@ __all__ = ["Compiled", "Sampling", "compile_model", "diagnose", "judge", "sample
 SAMPLERS = ("auto", "nutpie", "pymc")
 BACKENDS = ("auto", "numba", "c")
 MAX_DEPTH = 10
-DENSE_WINDOW = 60  # first draws that a dense mass matrix is estimated from; doubled as it goes
 MANY_LOCI = 10  # nutpie has made up for its compilation after 2 to 29 loci, depending on the model
 STARTS = 20  # attempts at a finite starting point, per chain
 # statistics kept, under PyMC's names, and how nutpie calls them
@@ -72,8 +71,6 @@ class Sampling:
         `MANY_LOCI` loci; nutpie, which draws fastest, for more, or where numba is asked for or there is no
         C++ compiler (docs/benchmarks.md).
     backend : numba, c (pymc only), or auto: numba with nutpie; with pymc c where there is a compiler.
-    dense : learn the correlations of the posterior as well, for steps that follow them; of some tens of
-        parameters. With nutpie nothing changes.
     progress : show what is going on, on stderr.
     loci : how many will be sampled with one compilation; only the choice of the sampler depends on it.
     """
@@ -85,7 +82,6 @@ class Sampling:
     target_accept: float = 0.9
     sampler: str = "auto"
     backend: str = "auto"
-    dense: bool = False
     progress: bool = False
     loci: int = 1
 
@@ -362,7 +358,7 @@ def _compile_pymc(built: Any, backend: str) -> Runner:
     import pytensor
     from pymc.blocking import DictToArrayBijection
     from pymc.initial_point import make_initial_point_fn
-    from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt, QuadPotentialFullAdapt
+    from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
     from pytensor.compile.mode import Mode
 
     mode = "NUMBA" if backend == "numba" else Mode(linker="cvm", optimizer="fast_run")
@@ -395,11 +391,7 @@ def _compile_pymc(built: Any, backend: str) -> Runner:
             raise _no_samples(built, constants, None)
         flat = np.array([DictToArrayBijection.map(found).data for found in starts])
         size, centre = flat.shape[1], flat.mean(axis=0)
-        potential = (
-            QuadPotentialFullAdapt(size, centre, np.eye(size), 10, adaptation_window=DENSE_WINDOW)
-            if sampling.dense
-            else QuadPotentialDiagAdapt(size, centre, np.ones(size), 10)
-        )
+        potential = QuadPotentialDiagAdapt(size, centre, np.ones(size), 10)
         step = pm.NUTS(
             model=built,
             logp_dlogp_func=density,

@@ -318,7 +318,7 @@ STUDIES = {"recovery": (recovery_one, recovery), "null": (null_one, null), "tiss
 
 def main() -> None:
     # one chain at a time: genomes are many
-    hyper.SAMPLING = Sampling(draws=400, tune=300, chains=1, cores=1, sampler="pymc", dense=True)
+    hyper.SAMPLING = Sampling(draws=400, tune=300, chains=1, cores=1, sampler="pymc")
     hyper.FIRST = replace(hyper.SAMPLING, draws=150)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

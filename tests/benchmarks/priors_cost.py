@@ -22,10 +22,10 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from bayestwas.models import hyper as model
 
-from bayestwas.fit.hyper import SAMPLING
-from bayestwas.fit.sampling import compile_model
+from bayestwas.fit import hyper
+from bayestwas.fit.sampling import diagnose
+from bayestwas.models import hyper as model
 
 CONTEXTS, ANNOTATIONS, ANCESTRIES, SIZES = 10, 20, 3, 3
 GENES, VARIANTS, PATTERNS = 20, 2_000, 100  # gene-contexts and variants of a block; patterns of variants
@@ -86,7 +86,7 @@ def main() -> None:
     print(f"{given.blocks} blocks: {len(coords['row'])} rows, {len(coords['class'])} classes, {SIZES} sizes, "
           f"{ANNOTATIONS} annotations, {CONTEXTS} contexts, {ANCESTRIES} ancestries")  # fmt: skip
     began = time.perf_counter()
-    compiled = compile_model("hyper", data, coords, replace(SAMPLING, sampler=given.sampler))
+    compiled = hyper.compiled(data, coords, replace(hyper.SAMPLING, sampler=given.sampler))
     print(f"compilation {time.perf_counter() - began:.1f} s, {compiled.sampling.sampler} with "
           f"{compiled.sampling.backend}", flush=True)  # fmt: skip
     built = compiled.built
@@ -100,7 +100,7 @@ def main() -> None:
     print(f"density and gradient {50 * (time.process_time() - began):.1f} ms of processor", flush=True)
     if given.density:
         return
-    began = time.perf_counter()
+    began, own_cpu = time.perf_counter(), time.process_time()
     fit = compiled.sample(data, seed=given.seed)
     seconds, cpu = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     steps = float(fit["sample_stats"]["n_steps"].mean())
@@ -108,11 +108,14 @@ def main() -> None:
     own, largest = (
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    peak = own + told.cores * largest
+    chain = largest if told.sampler == "pymc" else 0.0  # processes; threads with nutpie
+    peak = own + told.cores * chain
     print(f"NUTS, {told.chains} chains of {told.tune} + {told.draws}: {seconds:.0f} s on {told.cores} cores, "
           f"{steps:.0f} steps an iteration, status {fit.attrs['status']} {fit.attrs['reason']}")  # fmt: skip
-    print(f"processor time of the chains {cpu.ru_utime + cpu.ru_stime:.0f} s")
-    print(f"memory at most {peak / 2**20:.2f} GiB: {own / 2**20:.2f} here, {largest / 2**20:.2f} a chain")
+    worst = diagnose(fit)["ess_bulk"].nsmallest(3).round().astype(int).to_dict()
+    print(f"processor time {time.process_time() - own_cpu + cpu.ru_utime + cpu.ru_stime:.0f} s; "
+          f"fewest independent draws: {worst}")  # fmt: skip
+    print(f"memory at most {peak / 2**20:.2f} GiB: {own / 2**20:.2f} here, {chain / 2**20:.2f} a chain")
 
 
 if __name__ == "__main__":
