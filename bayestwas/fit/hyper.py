@@ -16,7 +16,7 @@ from bayestwas.fit.model_data import thin
 from bayestwas.fit.sampling import MANY_LOCI, Compiled, Sampling, compile_model
 from bayestwas.fit.trait_priors import DRAWS, GENE, VARIANT, BlockSums, TraitPriors
 
-SAMPLING = Sampling(draws=300, tune=300, chains=2, cores=2, target_accept=0.9)
+SAMPLING = Sampling(draws=400, tune=300, chains=2, cores=2, target_accept=0.9)
 FIRST = replace(SAMPLING, draws=150)  # of a round: enough to see whether the priors have settled
 KINDS = (GENE, VARIANT)
 NONE = "none"  # stands where a study has no annotation, or no context

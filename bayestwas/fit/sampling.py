@@ -322,6 +322,7 @@ def _compile_nutpie(built: Any, backend: str) -> Runner:
             seed=seed,
             target_accept=sampling.target_accept,
             maxdepth=MAX_DEPTH,
+            low_rank_modified_mass_matrix=True,  # steps follow the few strongest correlations as well
             progress_bar=sampling.progress,
             save_warmup=False,
             blocking=False,
