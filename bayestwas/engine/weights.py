@@ -69,6 +69,7 @@ class WeightPriors:
     unstructured_covariance : (S, S), context-major; None: half-way between shared and independent.
     density : relative prior density per variant in each distance bin.
     annotations : name and coefficient of annotations, which add to the log odds of a variant.
+    annotation_intervals : name, standard deviation and ends of the 95% interval of each; told, not used.
     contexts, ancestries : names of what the matrices are over; empty where nothing is learned.
     """
 
@@ -84,6 +85,7 @@ class WeightPriors:
     unstructured_covariance: Matrix | None = None
     density: tuple[float, ...] = DISTANCE_DENSITY
     annotations: tuple[tuple[str, float], ...] = ()
+    annotation_intervals: tuple[tuple[str, float, float, float], ...] = ()
     contexts: tuple[str, ...] = ()
     ancestries: tuple[str, ...] = ()
 

@@ -129,15 +129,23 @@ def block_priors(priors: TraitPriors, prepared: Prepared, known: Annotated) -> I
     place = np.array([at[t.context] for t in owners], dtype=np.intp)
     rows = np.array([t.gene for t in owners], dtype=np.intp)
     gwas = prepared.ancestries[: len(prepared.z)]
-    keep = np.ix_(*[[priors.ancestries.index(a) for a in gwas]] * 2)
+    # an ancestry that no block was learned from: the default correlation
+    known_here = all(a in priors.ancestries for a in gwas)
+    keep = np.ix_(*[[priors.ancestries.index(a) for a in gwas]] * 2) if known_here else None
     split = len(priors.scales[VARIANT])
     for h, intercept in enumerate(priors.intercept):
         context = np.append(priors.context[h], 0.0)  # -1: a context without a learned prior has the mean one
         gene = intercept[0] + context[place] + known.gene[rows] @ priors.coefficient[h, split:]
         direct = intercept[1] + known.variant @ priors.coefficient[h, :split]
         sizes = [
-            EffectSizes(tuple(grid), tuple(weight), tuple(map(tuple, matrix[keep])))
-            for grid, weight, matrix in zip(GRIDS, priors.size_weight[h], priors.correlation[h], strict=True)
+            EffectSizes(
+                tuple(grid), tuple(weight),
+                default.correlation if keep is None else tuple(map(tuple, matrix[keep])),
+            )
+            for grid, weight, matrix, default in zip(
+                GRIDS, priors.size_weight[h], priors.correlation[h],
+                (DEFAULT_PRIORS.gene_sizes, DEFAULT_PRIORS.direct_sizes), strict=True,
+            )
         ]
         yield GeneTraitPriors(np.exp(gene), np.exp(direct), *sizes)
 

@@ -120,8 +120,16 @@ def coefficients(
     return hyper.learn(data, coords, seed, sampling)[names.POSTERIOR].to_dataset()
 
 
-def in_natural_units(posterior: xr.Dataset, scales: Scales) -> tuple[tuple[str, float], ...]:
-    """Name and mean coefficient of each annotation, per unit of its file."""
-    mean = posterior["coefficient"].mean(("chain", "draw"))
-    units = {one.name: 1.0 if one.binary or one.sd <= 0 else one.sd for one in scales["variant"]}
-    return tuple((name, float(mean.sel({names.ANNOTATION: name})) / unit) for name, unit in units.items())
+def in_natural_units(
+    posterior: xr.Dataset, scales: Scales
+) -> tuple[tuple[tuple[str, float], ...], tuple[tuple[str, float, float, float], ...]]:
+    """Mean coefficient of each annotation, per unit of its file; its standard deviation and the ends of its
+    95% interval."""
+    means, intervals = [], []
+    for one in scales["variant"]:
+        unit = 1.0 if one.binary or one.sd <= 0 else one.sd
+        draws = posterior["coefficient"].sel({names.ANNOTATION: one.name}).values.ravel() / unit
+        low, high = np.quantile(draws, (0.025, 0.975))
+        means.append((one.name, float(draws.mean())))
+        intervals.append((one.name, float(draws.std()), float(low), float(high)))
+    return tuple(means), tuple(intervals)

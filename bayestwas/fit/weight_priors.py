@@ -64,7 +64,8 @@ def learned_priors(
     if not sums.genes or scales is None:
         return learned
     posterior = coefficients(sums.genes, scales, priors, seed)
-    return replace(learned, annotations=in_natural_units(posterior, scales))
+    means, intervals = in_natural_units(posterior, scales)
+    return replace(learned, annotations=means, annotation_intervals=intervals)
 
 
 def local(priors: WeightPriors, contexts: Sequence[str], ancestries: Sequence[str]) -> WeightPriors:

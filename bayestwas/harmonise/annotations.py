@@ -88,6 +88,7 @@ def match_annotations(
     if given.empty:
         return MatchedAnnotations()
     columns = [name for source in given.variants for name in source.annotations]
+    _require_apart(columns, given.genes)
     values = np.full((len(variants), len(columns)), np.nan, dtype=np.float32)
     places, summary, first = _Places(variants), [], 0
     for source in given.variants:
@@ -114,6 +115,17 @@ def match_annotations(
     return MatchedAnnotations(
         tuple(columns), values if columns else None, used, features, table, tuple(notes)
     )
+
+
+def _require_apart(variants: Sequence[str], genes: GeneAnnotations | None) -> None:
+    """Learned coefficients are told by the name of the annotation alone."""
+    both = sorted({*variants} & {*(() if genes is None else map(str, genes.table.columns))})
+    if both:
+        raise HarmonisationError(
+            f"{', '.join(map(repr, both))} in the annotations of variants and in those of genes",
+            "An annotation of variants and one of genes have different names",
+            "Rename one of them in its file",
+        )
 
 
 def _settle(values: np.ndarray, name: str, source: str, of: str, empty: str = "") -> AnnotationSummary:

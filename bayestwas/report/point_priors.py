@@ -19,13 +19,17 @@ CORRELATION, LOG_RATIO, RATIO = "correlation", "natural log of an odds ratio", "
 
 
 class PointValue(NamedTuple):
-    """One number: `of` names its place in its field; `statement`, where there is one, says what it is."""
+    """One number: `of` names its place in its field; `statement`, where there is one, says what it is; sd and
+    the ends of its 95% interval, where they were stored."""
 
     parameter: str
     of: str
     unit: str
     value: float
     statement: str = ""
+    sd: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
 
 
 class Field(NamedTuple):
@@ -42,7 +46,8 @@ class Field(NamedTuple):
     statement: str = ""
 
 
-MEAN_ONLY = "a posterior mean, per unit of the annotation as in its file; its interval is not stored"
+PER_UNIT = "posterior mean, per unit of the annotation as in its file"
+INTERVALS = "annotation_intervals"  # of the field "annotations": name, sd, ends of the 95% interval
 PATTERN = ("pattern_weight", names.PROBABILITY)
 FIELDS: dict[str, dict[str, Field]] = {
     TRAIT: {
@@ -80,7 +85,7 @@ FIELDS: dict[str, dict[str, Field]] = {
             "unstructured_covariance", "relative to the variance", ("studies", "studies")
         ),
         "density": Field("distance_density", "relative prior density", ("distance",)),
-        "annotations": Field("enrichment", LOG_RATIO, statement=MEAN_ONLY),
+        "annotations": Field("enrichment", LOG_RATIO, statement=PER_UNIT),
     },
 }
 LABELS_ONLY = ("sizes", "contexts", "ancestries", "variances")  # of what other fields are over
@@ -89,6 +94,7 @@ LABELS_ONLY = ("sizes", "contexts", "ancestries", "variances")  # of what other 
 def point_values(told: dict[str, Any], stage: str) -> Iterator[PointValue]:
     """Every number of `told`, field by field; see FIELDS."""
     fields = dict(_opened(told))
+    intervals = {name: spread for name, *spread in fields.pop(INTERVALS, ())}
     axes = _axes(fields)
     for name, value in fields.items():
         if set(name.split()) & set(LABELS_ONLY):
@@ -101,9 +107,12 @@ def point_values(told: dict[str, Any], stage: str) -> Iterator[PointValue]:
             continue
         for labels, number in numbers:
             of = f"{field.of} {', '.join(labels)}".strip() if labels else field.one
-            yield PointValue(field.parameter, of, field.unit, number, field.statement)
+            spread = intervals.get(of, ()) if name == "annotations" else ()
+            yield PointValue(field.parameter, of, field.unit, number, field.statement, *spread)
             if field.unit == LOG_RATIO:
-                yield PointValue(f"{field.parameter}_odds_ratio", of, RATIO, exp(number), field.statement)
+                ends = (float("nan"), *map(exp, spread[1:])) if spread else ()
+                ratio = f"{field.parameter}_odds_ratio"
+                yield PointValue(ratio, of, RATIO, exp(number), field.statement, *ends)
 
 
 def _opened(told: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

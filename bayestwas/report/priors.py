@@ -252,7 +252,11 @@ def _point_rows(result: xr.DataTree, stage: str, attribute: str) -> list[Prior]:
     if not _learned(told):
         source, said = DEFAULT, f"nothing was learned, and the default stands: {why_not_learned(result)}"
     return [
-        Prior(stage, *one[:4], source=source, statement=one.statement or said)
+        Prior(
+            stage, *one[:4], sd=one.sd, low=one.low, high=one.high,
+            source=POSTERIOR if np.isfinite(one.low) else source,
+            statement=one.statement or said,
+        )
         for one in point_values(told, stage)
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +91,21 @@ def test_priors_of_a_block_are_the_odds_of_its_candidates(fitted: Fitted, learne
             np.testing.assert_array_equal(
                 sizes.covariance(len(gwas)), learned.correlation[h, kind][np.ix_(gwas, gwas)]
             )
+
+
+def test_an_ancestry_that_no_block_was_learned_from_has_the_default_correlation(
+    fitted: Fitted, learned: TraitPriors
+) -> None:
+    keep = [i for i, name in enumerate(learned.ancestries) if name != fitted.prepared.ancestries[0]]
+    fewer = replace(
+        learned,
+        ancestries=tuple(learned.ancestries[i] for i in keep),
+        correlation=learned.correlation[:, :, keep][:, :, :, keep],
+    )
+    for h, prior in enumerate(block_priors(fewer, fitted.prepared, fitted.known)):
+        assert prior.gene_sizes.correlation == DEFAULT_PRIORS.gene_sizes.correlation
+        assert prior.direct_sizes.correlation == DEFAULT_PRIORS.direct_sizes.correlation
+        np.testing.assert_array_equal(prior.gene_sizes.weights, learned.size_weight[h, 0])
 
 
 def test_the_mean_of_priors_is_that_of_log_odds(fitted: Fitted, learned: TraitPriors) -> None:

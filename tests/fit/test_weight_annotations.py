@@ -130,7 +130,11 @@ def test_coefficients_are_recovered() -> None:
     assert (np.abs(mean - [2.0, 0.0]) < 4 * sd).all()
     assert (sd < 0.5).all()
     assert mean[0] - mean[1] > 1.0
-    assert dict(in_natural_units(posterior, SCALES)) == pytest.approx({"coding": mean[0], "other": mean[1]})
+    means, intervals = in_natural_units(posterior, SCALES)
+    assert dict(means) == pytest.approx({"coding": mean[0], "other": mean[1]})
+    assert [one[0] for one in intervals] == ["coding", "other"]
+    ends = np.quantile(draws.transpose("sample", ...).values, (0.025, 0.975), axis=0).T
+    np.testing.assert_allclose([one[1:] for one in intervals], np.column_stack([sd, ends]))
 
 
 def test_coefficients_go_back_to_the_units_of_the_file() -> None:
@@ -139,7 +143,9 @@ def test_coefficients_go_back_to_the_units_of_the_file() -> None:
         coords={"annotation": ["coding", "score"]},
     )
     wanted = {"variant": (Scale("coding", True, 0.1, 0.3), Scale("score", False, 5.0, 4.0)), "gene": ()}
-    assert in_natural_units(posterior, wanted) == (("coding", 2.0), ("score", 0.75))
+    means, intervals = in_natural_units(posterior, wanted)
+    assert means == (("coding", 2.0), ("score", 0.75))
+    np.testing.assert_allclose([one[1:] for one in intervals], [[1.0, 1.05, 2.95], [0.25, 0.5125, 0.9875]])
 
 
 def test_a_fit_follows_annotations_and_can_be_rebuilt(annotated: xr.DataTree) -> None:

@@ -134,6 +134,12 @@ def test_intervals_know_every_variant() -> None:
     assert matched.summary[["known", "missing", "nonzero"]].iloc[0].tolist() == [5, 0, 1]
 
 
+def test_a_name_is_of_variants_or_of_genes() -> None:
+    features = pd.DataFrame({"a": [1.0]}, index=["g1"])
+    with pytest.raises(HarmonisationError, match="'a' in the annotations of variants and in those of genes"):
+        match(table([("7", 100, "A", "G", 1.0)]), genes=features)
+
+
 def test_constant_annotations_are_left_out_and_said_so() -> None:
     empty = IntervalAnnotation(
         "e.bed", "e", pd.DataFrame({"chromosome": ["7"], "start": [500], "end": [600]})

@@ -202,6 +202,21 @@ def test_fields_that_are_new_are_told_under_their_own_name(
     assert table[table["parameter"] == "a_new_field"].set_index("of")["mean"].to_dict() == expected
 
 
+def test_sampled_enrichments_of_eqtls_have_intervals(learned: Learned) -> None:
+    result = learned({})
+    told = {
+        "contexts": ["liver"], "annotations": [["coding", 1.5], ["score", 0.1]],
+        "annotation_intervals": [["coding", 0.5, 0.6, 2.4], ["score", 0.2, -0.3, 0.5]],
+    }  # fmt: skip
+    result.attrs["weight_priors"] = json.dumps(told)
+    mine = priors_table(result).query("stage == 'expression'").set_index(["parameter", "of"])
+    assert set(mine["source"]) == {"posterior"}
+    assert mine.loc[("enrichment", "coding"), ["mean", "sd", "low", "high"]].tolist() == [1.5, 0.5, 0.6, 2.4]
+    ratio = mine.loc[("enrichment_odds_ratio", "score"), ["mean", "low", "high"]].astype(float)
+    np.testing.assert_allclose(ratio, np.exp([0.1, -0.3, 0.5]))
+    assert len(mine) == 4
+
+
 def test_tables_of_tables_are_told_by_their_path(learned: Learned) -> None:
     result = learned({})
     result.attrs["weight_priors"] = json.dumps({"new": {"b": {"c": 1.0}, "d": [2.0]}, "contexts": ["liver"]})
