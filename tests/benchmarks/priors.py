@@ -2,6 +2,7 @@
 
     python tests/benchmarks/priors.py recovery --genomes 50      coverage of 90% intervals
     python tests/benchmarks/priors.py null --genomes 20          no causal gene, strong direct effects
+    python tests/benchmarks/priors.py crowded-null --genomes 20  the same among a third of the variants
     python tests/benchmarks/priors.py tissue --genomes 20        one relevant context among ten
 
 A genome is a list of blocks of GWAS z-scores (two ancestries, LD known) with genes whose weights are known up
@@ -16,6 +17,7 @@ import multiprocessing
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -257,15 +259,15 @@ def report_recovery(table: pd.DataFrame, logs: dict[str, list[float]], genes: in
     print(f"gain by averaging: {gain.mean():.5f} +- {gain.std(ddof=1) / np.sqrt(len(gain)):.5f} per gene")
 
 
-def null_one(task: tuple[int, int, int]) -> tuple[float, float]:
-    """No causal gene; two strong direct effects in a block."""
+def null_one(task: tuple[int, int, int], p: int = 80) -> tuple[float, float]:
+    """No causal gene; two strong direct effects in a block of `p` variants."""
     number, blocks, seed = task
     rng = np.random.default_rng([seed, 1, number])
     truth = replace(
-        drawn_truth(rng, 3), intercept=np.array([-np.inf, np.log(2 / 80)]), coefficient=np.zeros(5),
+        drawn_truth(rng, 3), intercept=np.array([-np.inf, np.log(2 / p)]), coefficient=np.zeros(5),
         size_weight=np.array([[1 / 3] * 3, [0.0, 0.3, 0.7]]),
     )  # fmt: skip
-    made = [simulate_block(rng, truth, 80, 5) for _ in range(blocks)]
+    made = [simulate_block(rng, truth, p, 5) for _ in range(blocks)]
     found = learned(made, number)
     pip, _, _ = final_pips(made, found)
     return float(np.exp(found.priors.mean().intercept[0, 0])), float(pip.max())
@@ -313,7 +315,12 @@ def tissue(tasks: Iterable[Any]) -> None:
     print(f"above 0.9 in {above:.2f} of {len(sure)} genomes; median {np.median(sure):.3f}")
 
 
-STUDIES = {"recovery": (recovery_one, recovery), "null": (null_one, null), "tissue": (tissue_one, tissue)}
+STUDIES = {
+    "recovery": (recovery_one, recovery),
+    "null": (partial(null_one, p=240), null),
+    "crowded-null": (null_one, null),
+    "tissue": (tissue_one, tissue),
+}
 
 
 def main() -> None:
