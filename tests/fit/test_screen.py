@@ -184,3 +184,17 @@ def test_a_column_that_is_wrong_everywhere_condemns_no_variant(
 
 def test_true_columns_are_no_reason(with_columns: Callable[..., xr.DataTree]) -> None:
     assert screen(with_columns("conflict", [], False)).grade == GOOD
+
+
+def test_a_reference_of_other_people_is_told_by_its_frequencies(block: Any) -> None:
+    """Every frequency of AFR moved by 0.1 towards 0.5: Fst of about 0.01 / 0.4; no variant is condemned."""
+    frequency = np.array([block.frequency[a] for a in block.z])
+    moved = frequency.copy()
+    moved[1] += np.where(moved[1] < 0.5, 0.1, -0.1)
+    right, wrong = (changed(block.to_locus(), frequency=values) for values in (frequency, moved))
+    assert abs(inputs.reference_distance(right, "AFR")) < inputs.OTHER_PEOPLE
+    assert inputs.reference_distance(wrong, "AFR") == pytest.approx(0.025, abs=0.015)
+    assert screen(right).grade == GOOD
+    found = screen(wrong)
+    assert (found.grade, len(found.suspects)) == (DOUBTFUL, 0)
+    assert inputs.PEOPLE in found.reason
