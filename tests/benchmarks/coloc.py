@@ -13,7 +13,8 @@ in the ratio 1 : 2 : 2 : 4 : 3.
     two each    two causal variants per trait, each shared with probability 0.2
     ancestries  like `shared`, three ancestries, effects correlated 0.9
 
-Writes one row per method and setting to --out, every gene to <out>.genes.tsv, learned priors to <out>.priors.tsv.
+Writes one row per method and setting to --out, every gene to <out>.genes.tsv, learned priors to
+<out>.priors.tsv.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Region:
 
 def region(seed: int, number: int, ancestries: tuple[str, ...]) -> Region:
     design = Design(
-        name="coloc", gwas=dict.fromkeys(ancestries, 1), donors={"any": dict.fromkeys(ancestries, 1)}, blocks=1,
-        genes_per_block=1, variants_per_block=VARIANTS, block_length=300_000, population=2_000, maf=0.05,
+        name="coloc", gwas=dict.fromkeys(ancestries, 1), donors={"any": dict.fromkeys(ancestries, 1)},
+        blocks=1, genes_per_block=1, variants_per_block=VARIANTS, block_length=300_000, population=2_000, maf=0.05,
     )  # fmt: skip
     people = genotypes(design, np.random.default_rng([seed, number, 7]), "1", 1_000_000)[1]
     dosage = np.array([people[a][:, :2_000] for a in ancestries], dtype=float)
@@ -187,6 +188,7 @@ def methods(genes: list[Gene], seed: int) -> tuple[dict[str, np.ndarray], pd.Dat
     either = [a if len(a[0]) and len(a[1]) else b for a, b in zip(susie, single, strict=True)]
     h4 = {name: coloc.hypotheses(joined([all_pairs(*one) for one in kind]), coloc.COLOC_DEFAULT)[:, 4]
           for name, kind in (("susie", either), ("abf", single))}  # fmt: skip
+    averaged = coloc.hypotheses(sums, learned.of("any")).mean(axis=0)
     found = {
         "bayestwas, learned priors": gene_level(
             ours, coloc.hypotheses(sums, learned.of("any")).mean(axis=0)[:, 4]
@@ -208,6 +210,17 @@ def truth_of_enrichment(setting: str, genes: list[Gene]) -> float:
     return float(np.log(RATIO[4] * RATIO[0] / (RATIO[1] * RATIO[2]) * m))
 
 
+def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+    power, false = calibration.calls_at(truth, probability)
+    return {
+        "ece": calibration.expected_calibration_error(truth, probability),
+        "auprc": calibration.average_precision(truth, probability),
+        "log_score": calibration.mean_log_score(truth, probability),
+        "sum": float(probability.sum()), "true": int(truth.sum()),
+        "power": power.estimate, "false": false.estimate, "called": false.trials,
+    }  # fmt: skip
+
+
 def calibrate(pairs: int, seed: int, out: Path) -> None:
     rows, every, priors = [], [], []
     for number, setting in enumerate(SETTINGS):
@@ -223,17 +236,12 @@ def calibrate(pairs: int, seed: int, out: Path) -> None:
         priors.append(table.assign(setting=setting, enrichment_truth=expected))
         for name, probability in found.items():
             probability = np.clip(probability, 0.0, 1.0)
-            power, false = calibration.calls_at(truth, probability)
-            rows.append(
-                {"setting": setting, "method": name, "ece": calibration.expected_calibration_error(truth, probability),
-                 "auprc": calibration.average_precision(truth, probability), "log_score":
-                 calibration.mean_log_score(truth, probability), "sum": probability.sum(), "true": truth.sum(),
-                 "power": power.estimate, "false": false.estimate, "called": false.trials}
-            )  # fmt: skip
-            every.append(pd.DataFrame({"setting": setting, "method": name, "shared": truth, "grcp": probability,
-                                       "hypothesis": [gene.hypothesis for gene in genes]}))  # fmt: skip
-        print(f"{setting}: enrichment {at['value']:.2f} ({at['low']:.2f}-{at['high']:.2f}), truth {expected:.2f}; "
-              f"{time.perf_counter() - began:.0f} s; {at['source']}", flush=True)  # fmt: skip
+            rows.append({"setting": setting, "method": name, **scores(truth, probability)})
+            own = {"hypothesis": [gene.hypothesis for gene in genes], "shared": truth, "grcp": probability}
+            every.append(pd.DataFrame({"setting": setting, "method": name, **own}))
+        interval = f"{at['value']:.2f} ({at['low']:.2f}-{at['high']:.2f}), truth {expected:.2f}"
+        seconds = time.perf_counter() - began
+        print(f"{setting}: enrichment {interval}; {seconds:.0f} s; {at['source']}", flush=True)
         print(pd.DataFrame(rows[-4:]).to_string(index=False, float_format=lambda v: f"{v:.3f}"), flush=True)
     pd.DataFrame(rows).to_csv(out, sep="\t", index=False, float_format="%.6g")
     pd.concat(every).to_csv(out.with_suffix(".genes.tsv"), sep="\t", index=False, float_format="%.6g")
