@@ -60,9 +60,10 @@ class Region:
 
 
 def region(seed: int, number: int, ancestries: tuple[str, ...]) -> Region:
+    one = dict.fromkeys(ancestries, 1)
     design = Design(
-        name="coloc", gwas=dict.fromkeys(ancestries, 1), donors={"any": dict.fromkeys(ancestries, 1)},
-        blocks=1, genes_per_block=1, variants_per_block=VARIANTS, block_length=300_000, population=2_000, maf=0.05,
+        name="coloc", gwas=one, donors={"any": one}, blocks=1, genes_per_block=1, block_length=300_000,
+        variants_per_block=VARIANTS, population=2_000, maf=0.05,
     )  # fmt: skip
     people = genotypes(design, np.random.default_rng([seed, number, 7]), "1", 1_000_000)[1]
     dosage = np.array([people[a][:, :2_000] for a in ancestries], dtype=float)
@@ -190,9 +191,7 @@ def methods(genes: list[Gene], seed: int) -> tuple[dict[str, np.ndarray], pd.Dat
           for name, kind in (("susie", either), ("abf", single))}  # fmt: skip
     averaged = coloc.hypotheses(sums, learned.of("any")).mean(axis=0)
     found = {
-        "bayestwas, learned priors": gene_level(
-            ours, coloc.hypotheses(sums, learned.of("any")).mean(axis=0)[:, 4]
-        ),
+        "bayestwas, learned priors": gene_level(ours, averaged[:, 4]),
         "bayestwas, coloc's priors": gene_level(ours, coloc.hypotheses(sums, coloc.COLOC_DEFAULT)[:, 4]),
         "coloc.susie-style, coloc's priors": gene_level(either, h4["susie"]),
         "ABF, coloc's priors": gene_level(single, h4["abf"]),
