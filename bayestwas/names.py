@@ -28,6 +28,7 @@ FEATURE = "feature"  # an annotation of genes
 GWAS = "gwas"
 LD = "ld"  # ld/<ancestry>
 EXPRESSION = "expression"  # expression/<context>/<ancestry>
+FINISHED = "finished_weights"  # finished_weights/<context>/<ancestry>; absent where there are none
 GENES = "genes"
 ANNOTATIONS = "annotations"  # absent where the study has none
 
@@ -88,6 +89,9 @@ LOCUS_VARIABLES: dict[str, dict[str, Variable]] = {
         "dosage": Variable((VARIANT, DONOR), "copies of the effect allele", "int8, -1 where missing"),
         "expression": Variable((GENE, DONOR), "normalised expression", "one row per gene measured here"),
         "covariates": Variable((COVARIATE, DONOR), "", "projected out of expression and genotypes"),
+    },
+    FINISHED: {
+        "weight": Variable((GENE, VARIANT), EXPRESSION_PER_GENOTYPE, "finished weights; zero elsewhere"),
     },
     GENES: {
         "chromosome": Variable((GENE,), "", "chromosome"),

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
-from bayestwas.data.schema import expression_groups
+from bayestwas.data.schema import expression_groups, finished_groups
 from bayestwas.errors import InputError
 
 LABELLED = (names.GENE, names.VARIANT, names.BLOCK, names.CONTEXT, names.ANCESTRY)
@@ -120,12 +120,13 @@ def blank_of_locus(
     """`blank_result` with all that a locus already says: genes, variants, contexts, ancestries, z, n_ref,
     block.
 
-    Contexts are those with an expression panel; ancestries those with a GWAS, then those with expression
-    only. Root attributes of the locus that name the study and the build are kept.
+    Contexts are those with an expression panel or finished weights; ancestries those with a GWAS, then
+    those with expression only. Root attributes of the locus that name the study and the build are kept.
     """
     root = locus.to_dataset(inherit=False)
     gwas = locus[names.GWAS].to_dataset()
-    panels = [(context, ancestry) for context, ancestry, _ in expression_groups(locus)]
+    held = [*expression_groups(locus), *finished_groups(locus)]
+    panels = [(context, ancestry) for context, ancestry, _ in held]
     contexts = list(dict.fromkeys(context for context, _ in panels))
     gwas_ancestries = [str(ancestry) for ancestry in gwas[names.ANCESTRY].values]
     ancestries = list(dict.fromkeys(gwas_ancestries + [ancestry for _, ancestry in panels]))

@@ -81,6 +81,15 @@ def check_locus(tree: xr.DataTree) -> None:
         )
     for context, ancestry, node in expression_groups(tree):
         _check_panel(f"{names.EXPRESSION}/{context}/{ancestry}", node, tree)
+    for context, ancestry, node in finished_groups(tree):
+        where = f"{names.FINISHED}/{context}/{ancestry}"
+        check_dataset(where, node, names.LOCUS_VARIABLES[names.FINISHED])
+        if not np.isfinite(node["weight"].values).all():
+            raise InputError(
+                f"{where}: weights hold NaN or infinite values",
+                "Finished weights are finite, and zero where a model has none",
+                "Drop the gene, or set the weight to zero",
+            )
     if names.ANNOTATIONS in tree.children:
         _check_annotations(tree)
 
@@ -92,6 +101,17 @@ def expression_groups(tree: xr.DataTree) -> list[tuple[str, str, xr.Dataset]]:
     return [
         (str(context), str(ancestry), node.to_dataset())
         for context, by_ancestry in tree[names.EXPRESSION].children.items()
+        for ancestry, node in by_ancestry.children.items()
+    ]
+
+
+def finished_groups(tree: xr.DataTree) -> list[tuple[str, str, xr.Dataset]]:
+    """(context, ancestry, Dataset) of the finished weights of a locus, in the order they are stored."""
+    if names.FINISHED not in tree.children:
+        return []
+    return [
+        (str(context), str(ancestry), node.to_dataset())
+        for context, by_ancestry in tree[names.FINISHED].children.items()
         for ancestry, node in by_ancestry.children.items()
     ]
 
@@ -255,6 +275,8 @@ def locus(
     cis_window: int = DEFAULT_CIS_WINDOW,
     variant_annotation: pd.DataFrame | None = None,
     gene_annotation: pd.DataFrame | None = None,
+    finished: Sequence[tuple[str, str, pd.DataFrame]] = (),
+    gene_level: bool = False,
     gwas_checks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> xr.DataTree:
     """Build a locus from plain labelled arrays.
@@ -267,8 +289,10 @@ def locus(
     `genes`: DataFrame indexed by gene with chromosome, tss, status, reason. `start`, `end`: the block,
     0-based half-open; by default the span of the variants. `cis_window`: base pairs on either side of a TSS
     whose variants may act on the gene. `variant_annotation`: DataFrame variant x annotation;
-    `gene_annotation`: DataFrame gene x feature. `gwas_checks`: ancestry -> frequency (p,) and conflict (p,),
-    each where it is known. Raises `InputError`.
+    `gene_annotation`: DataFrame gene x feature. `finished`:
+    (context, ancestry, DataFrame gene x variant) of finished weights, per SD of genotype. `gene_level`: LD is
+    known within models only, so that variants have no direct effects. `gwas_checks`: ancestry ->
+    frequency (p,) and conflict (p,), each where it is known. Raises `InputError`.
     """
     if variants.empty:
         raise InputError(
@@ -318,6 +342,14 @@ def locus(
         },
         coords={names.GENE: _text(genes.index)},
     )
+    for context, ancestry, weight in finished:
+        check_label("context", context)
+        groups[f"{names.FINISHED}/{context}/{ancestry}"] = xr.Dataset(
+            {"weight": ((names.GENE, names.VARIANT), weight.to_numpy(dtype=float))},
+            coords={names.GENE: _text(weight.index)},
+        )
+    if gene_level:
+        root.attrs["gene_level"] = True
     if variant_annotation is not None or gene_annotation is not None:
         groups[names.ANNOTATIONS] = _annotation_group(variant_annotation, gene_annotation)
     try:

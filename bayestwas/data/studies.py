@@ -17,6 +17,7 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.data.annotations import NO_ANNOTATIONS, Annotations
 from bayestwas.data.variants import COLUMNS, check_variants
+from bayestwas.data.weights import FinishedWeights
 from bayestwas.errors import InputError
 
 DEFAULT_CIS_WINDOW = 500_000  # base pairs on either side of the TSS
@@ -245,12 +246,26 @@ def check_label(what: str, value: str) -> None:
 
 
 @dataclass(frozen=True)
+class WeightPanel:
+    """Finished weights of one context in one ancestry: point predictors, without uncertainty."""
+
+    context: str
+    ancestry: str
+    weights: FinishedWeights
+
+    def __post_init__(self) -> None:
+        for what, value in (("context", self.context), ("ancestry", self.ancestry)):
+            check_label(what, value)
+
+
+@dataclass(frozen=True)
 class Study:
     """Everything a study file names, read but not yet put together.
 
     `gwas` and `ld` by ancestry; `blocks` a DataFrame (block, chromosome, start, end; 0-based half-open) or
     None; `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base
-    pairs on either side of a TSS; `annotations` of variants and genes, not yet matched.
+    pairs on either side of a TSS; `annotations` of variants and genes, not yet matched; `weights` finished
+    ones; `gene_level` where the only LD is that of the covariances of their models.
     """
 
     name: str
@@ -265,6 +280,8 @@ class Study:
     simulated: bool = False
     n_ref: dict[str, float] = field(default_factory=dict)
     annotations: Annotations = NO_ANNOTATIONS
+    weights: tuple[WeightPanel, ...] = ()
+    gene_level: bool = False
 
     def __post_init__(self) -> None:
         without = sorted(set(self.gwas) - set(self.ld))

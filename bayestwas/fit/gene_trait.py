@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -104,6 +105,8 @@ def fit_block(
     """The trait model of one block, with either source of uncertainty switched off where asked, and averaged
     over the priors `over`, where there are any."""
     data, effects = (prepared.z, prepared.n, prepared.ld), settings.trait_effects
+    if not prepared.direct:
+        priors = replace(priors, direct=0.0)
     direct = engine.fit_direct(*data, priors, effects=effects, ld_noise=ld_noise).lam
     fit = partial(
         engine.fit_gene_trait,

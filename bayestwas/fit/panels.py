@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayestwas import names
+from bayestwas.data.schema import expression_groups, finished_groups
 from bayestwas.engine.ld import LD, FactorLD, GenotypeLD, MatrixLD
 
 Floats = NDArray[np.float64]
@@ -34,12 +35,10 @@ class Panel:
 
 def contexts_and_ancestries(locus: xr.DataTree) -> tuple[list[str], list[str]]:
     """Contexts in the order of the locus; ancestries of the GWAS first, then those with expression only."""
-    groups = locus[names.EXPRESSION].children if names.EXPRESSION in locus.children else {}
-    contexts = list(groups)
-    ancestries = [str(a) for a in locus[names.GWAS].dataset[names.ANCESTRY].values]
-    for context in contexts:
-        ancestries += [a for a in groups[context].children if a not in ancestries]
-    return contexts, ancestries
+    held = [*expression_groups(locus), *finished_groups(locus)]
+    gwas = [str(a) for a in locus[names.GWAS].dataset[names.ANCESTRY].values]
+    contexts = dict.fromkeys(context for context, _, _ in held)
+    return list(contexts), list(dict.fromkeys([*gwas, *(ancestry for _, ancestry, _ in held)]))
 
 
 def read_panels(locus: xr.DataTree, min_allele_count: int) -> dict[tuple[str, str], Panel]:

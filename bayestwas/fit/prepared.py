@@ -17,6 +17,7 @@ from bayestwas.engine.draws import WeightDraws, draw_weights, heritability, mean
 from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPriors
 from bayestwas.engine.ld import LD
 from bayestwas.engine.single_effects import inclusion
+from bayestwas.fit.finished import point_draws, points_of, with_points
 from bayestwas.fit.model_data import thin
 from bayestwas.fit.panels import gwas_arrays, read_panels
 from bayestwas.fit.settings import Settings
@@ -52,6 +53,7 @@ class Prepared:
     n: Floats
     ld: tuple[LD, ...]
     genes: tuple[GeneDraws, ...]
+    direct: bool = True  # whether variants can have direct effects: not where LD is known within models only
 
     @property
     def usable(self) -> int:
@@ -82,15 +84,19 @@ def prepare(
         operators.setdefault(ancestry, panel.ld)
     genes = []
     for gene in [str(g) for g in marginals[names.GENE].values]:
-        drawn, mean = (
-            stored_draws(weights, gene, draws)
-            if names.POSTERIOR in weights.children
-            else new_draws(locus, weights, gene, draws, seed, tilt)
-        )
+        points = points_of(weights, gene)
+        if names.POSTERIOR in weights.children:
+            drawn, mean = stored_draws(weights, gene, draws)
+        elif points and not measures["window"].sel({names.GENE: gene}).values.any():
+            drawn, mean = point_draws(points, len(contexts) * len(everyone), locus.sizes[names.VARIANT])
+        else:
+            drawn, mean = with_points(*new_draws(locus, weights, gene, draws, seed, tilt), points)
         measured = measures["n"].sel({names.GENE: gene}).values.reshape(len(contexts), len(everyone))
         share = measured / np.maximum(measured.sum(axis=1, keepdims=True), 1.0)
         by_context = np.kron(np.eye(len(contexts)), np.ones((1, len(everyone)))) * share.ravel()
         h2, h2_sd = heritability(drawn, [operators[a] for _ in contexts for a in everyone], by_context)
+        if points:  # weights of others can be on a scale on which they predict more than all of the variance
+            h2 = np.minimum(h2, 1.0)
         genes.append(
             GeneDraws(
                 gene,
@@ -101,7 +107,8 @@ def prepare(
                 h2_sd,
             )
         )
-    return Prepared(tuple(everyone), tuple(contexts), z, n, tuple(ld), tuple(genes))
+    direct = not locus.attrs.get("gene_level", False)
+    return Prepared(tuple(everyone), tuple(contexts), z, n, tuple(ld), tuple(genes), direct)
 
 
 def new_draws(

@@ -19,6 +19,7 @@ from bayestwas.engine.single_effects import from_score
 from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors
 from bayestwas.errors import SettingsError, nearest
 from bayestwas.fit.annotations import Scales, scaled
+from bayestwas.fit.finished import read_points
 from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weight_annotations import enrichment, gene_evidence, thinned
@@ -51,7 +52,8 @@ def fit_weights(
     -------
     With "pymc", see `sample_weights`. With "engine", a DataTree with, in `marginals`: weight_mean, weight_sd
     (gene, context, ancestry, variant; expression SD per SD of genotype), pip (gene, variant; an eQTL in any
-    study) and empty (gene, effect); in `constant_data`,
+    study) and empty (gene, effect); finished weights are their own mean, with an SD of zero;
+    in `constant_data`,
     what is needed to draw from the posterior again. Genes that cannot be fitted are left out;
     `locus["genes"]` says why.
 
@@ -65,7 +67,10 @@ def fit_weights(
     contexts, ancestries = contexts_and_ancestries(locus)
     priors = local(priors or WeightPriors(), contexts, ancestries)
     panels = read_panels(locus, settings.min_allele_count)
-    genes = fittable_genes(locus, panels)
+    points = read_points(locus, contexts, ancestries).by_gene
+    fitted_here = fittable_genes(locus, panels)
+    either = {*fitted_here, *points}
+    genes = [str(g) for g in locus[names.GENES].dataset[names.GENE].values if str(g) in either]
     known = enrichment(locus, priors)
     p, s = locus.sizes[names.VARIANT], len(contexts) * len(ancestries)
     g, effects = len(genes), settings.expression_effects
@@ -79,15 +84,24 @@ def fit_weights(
         np.zeros((g, effects)),
         np.zeros(g, dtype=bool),
     )
+    finished = np.zeros((g, s), dtype=bool)
     for i, gene in enumerate(genes):
+        for study, row in points.get(gene, {}).items():
+            mean[i, study], finished[i, study], n[i, study] = row, True, 1.0
+        if gene not in fitted_here:
+            converged[i] = True  # nothing to fit
+            continue
         index, expression = gene_expression(locus, gene, panels, contexts, ancestries, known)
         fitted = engine.fit_expression(expression, priors, effects=effects)
         score[i][:, index] = fitted.fit.score
-        noise[i], n[i], window[i, index] = fitted.noise, expression.n, True
+        noise[i], window[i, index] = fitted.noise, True
+        n[i] = np.where(finished[i], n[i], expression.n)
         present[i][:, index] = fitted.present
         empty[i], converged[i] = fitted.fit.null, fitted.fit.converged
         pip[i, index] = fitted.fit.pip
-        mean[i][:, index], sd[i][:, index] = engine.moments(fitted)
+        own = np.ix_(~finished[i], index)
+        means, deviations = engine.moments(fitted)
+        mean[i][own], sd[i][own] = means[~finished[i]], deviations[~finished[i]]
     shape = (g, len(contexts), len(ancestries), p)
     dims = (names.GENE, names.CONTEXT, names.ANCESTRY, names.VARIANT)
     coords = {
@@ -109,6 +123,7 @@ def fit_weights(
             "score": ((names.GENE, "effect", names.VARIANT, STUDY), score),
             "noise": ((names.GENE, STUDY, "study_"), noise),
             "n": ((names.GENE, STUDY), n),
+            "finished": ((names.GENE, STUDY), finished),
             "present": ((names.GENE, STUDY, names.VARIANT), present),
             "window": ((names.GENE, names.VARIANT), window),
         },

@@ -27,6 +27,7 @@ from bayestwas.harmonise.alleles import (
 )
 from bayestwas.harmonise.annotations import MatchedAnnotations, match_annotations
 from bayestwas.harmonise.files import FileNames, name_files, variant_files
+from bayestwas.harmonise.finished import as_prepared, marked, weight_genes, weight_rows
 from bayestwas.harmonise.fit_together import check_builds, check_overlap, overlap_matrix
 from bayestwas.harmonise.genes import (
     MOST_MISSING,
@@ -97,7 +98,7 @@ def harmonise(study: Study) -> Harmonised:
     each block of an LD reference, to see that something varies. Raises
     `HarmonisationError` where files do not fit together.
     """
-    known = panel_genes(study)
+    known = _all_genes(study)
     requested = list(study.genes) if study.genes is not None else list(known.index)
     if not known.index.isin(requested).any():
         raise HarmonisationError(
@@ -118,21 +119,32 @@ def harmonise(study: Study) -> Harmonised:
     aligned = align(files)
     duplicates = _duplicates(files, aligned.ledger)
     overlap = overlap_matrix(aligned)
-    check_overlap(files, overlap, named.gwas, named.ld, named.panels)
+    check_overlap(files, overlap, named.gwas, named.ld, (*named.panels, *named.weights))
     unread = _unread(study, named)
     read = [note for gwas in study.gwas.values() for note in reading_of(gwas).notes]
     unlinked = _require_ld(aligned, named)
     still, standing = require_variation(study, aligned, named, blocks)
     ledger = pd.concat([*aligned.ledger, *unread, *unlinked, *still, *donor_ledger], ignore_index=True)
-    variants, rows, signs = _order(aligned, blocks, {*named.gwas.values(), *named.panels})
+    holding = {*named.gwas.values(), *named.panels, *named.weights}
+    variants, rows, signs = _order(aligned, blocks, holding)
     spans = _spans(variants)
     sources = list(named.gwas.values())
-    genes = gene_table(requested, present, blocks, variants, rows, prepared, sources, spans, study.cis_window)
+    finished = [
+        as_prepared(panel, name, set(present.index))
+        for panel, name in zip(study.weights, named.weights, strict=True)
+    ]
+    everything = [*prepared, *finished]
+    genes = gene_table(
+        requested, present, blocks, variants, rows, everything, sources, spans, study.cis_window
+    )
+    genes = marked(genes, finished, study.gene_level)
     counted = _count(blocks, variants, genes)
     matched = match_annotations(study.annotations, variants, genes, blocks)
+    left_out = [note for panel in study.weights for note in panel.weights.notes]
     told = (
         *read,
         *notes,
+        *left_out,
         *duplicates,
         *standing,
         *_palindromes(ledger),
@@ -141,6 +153,13 @@ def harmonise(study: Study) -> Harmonised:
     )
     parts = (rows, signs, tuple(prepared), named, spans, matched)
     return Harmonised(study, variants, ledger, overlap, counted, genes, told, *parts)
+
+
+def _all_genes(study: Study) -> pd.DataFrame:
+    """Chromosome and TSS of every gene; where a gene has expression and finished weights, from the former."""
+    tables = [panel_genes(study), *(weight_genes(panel).set_index("gene") for panel in study.weights)]
+    known = pd.concat([table for table in tables if len(table)] or tables[:1])
+    return known[~known.index.duplicated()]
 
 
 # ---- variants
@@ -327,6 +346,10 @@ def _reader(h: Harmonised, block: str) -> LocusReader:
         genotypes={name: _genotype_rows(h, name, here) for name in sorted(wanted)},
         variant_annotation=h.annotations.of_variants(here, h.variants.index[here]),
         gene_annotation=h.annotations.of_genes(genes.index),
+        weights=weight_rows(
+            study, h.named.weights, h.rows, h.signs, here, h.variants.index[here], fitted, h.named.ld
+        ),
+        gene_level=study.gene_level,
         gwas_checks={ancestry: _gwas_checks(h, ancestry, here) for ancestry in h.named.gwas},
     )
 

@@ -14,6 +14,7 @@ from bayestwas.data.reading import reading_of
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
 from bayestwas.data.variants import COLUMNS, block_number, chromosome_labels
 from bayestwas.harmonise.alleles import VariantFile
+from bayestwas.harmonise.finished import weight_variants
 
 _CHUNK = 2048  # variants read at once when frequencies are wanted
 
@@ -22,14 +23,15 @@ _CHUNK = 2048  # variants read at once when frequencies are wanted
 class FileNames:
     """What each file of a study is called in tables and messages; a file opened twice is one file.
 
-    `gwas` and `ld` by ancestry (only ancestries with a GWAS), `panels` in the order of the study's panels,
-    `genotypes` the genotypes behind a name.
+    `gwas` and `ld` by ancestry (only ancestries with a GWAS), `panels` and `weights` in the order of the
+    study, `genotypes` the genotypes behind a name.
     """
 
     gwas: dict[str, str]
     ld: dict[str, str]
     panels: tuple[str, ...]
     genotypes: dict[str, Genotypes]
+    weights: tuple[str, ...] = ()
 
 
 def name_files(study: Study) -> FileNames:
@@ -44,6 +46,7 @@ def name_files(study: Study) -> FileNames:
         },
         panels=tuple(_genotype_name(panel.genotypes, used) for panel in study.panels),
         genotypes=used,
+        weights=tuple(f"{panel.weights.name} ({panel.context})" for panel in study.weights),
     )
 
 
@@ -95,6 +98,8 @@ def variant_files(study: Study, blocks: pd.DataFrame, named: FileNames) -> list[
         if name not in files:
             frequency = _dosage_frequency(panel.genotypes)
             files[name] = _inside(name, panel.ancestry, panel.genotypes.variants, blocks, frequency)
+    for weights, name in zip(study.weights, named.weights, strict=True):
+        files[name] = _inside(name, weights.ancestry, weight_variants(weights), blocks, None)
     return list(files.values())
 
 

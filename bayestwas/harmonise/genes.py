@@ -61,6 +61,8 @@ def panel_genes(study: Study) -> pd.DataFrame:
                 }
             )
         )
+    if not tables:
+        return pd.DataFrame({"chromosome": [], "tss": []}, index=pd.Index([], name="gene"))
     genes = pd.concat(tables, ignore_index=True)
     first = genes.drop_duplicates("gene").set_index("gene")
     there = first.loc[genes["gene"]]

@@ -12,6 +12,7 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.data.result_schema import blank_result
 from bayestwas.data.schema import locus
+from bayestwas.harmonise.finished import WeightRows
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class LocusReader:
     genotypes: dict[str, Rows]
     variant_annotation: pd.DataFrame | None = None
     gene_annotation: pd.DataFrame | None = None
+    weights: tuple[WeightRows, ...] = ()
+    gene_level: bool = False
     gwas_checks: dict[str, dict[str, np.ndarray]] | None = None  # see `data.schema.locus`
 
     def __call__(self) -> xr.DataTree:
@@ -119,11 +122,14 @@ class LocusReader:
             variant_annotation=self.variant_annotation,
             gene_annotation=self.gene_annotation,
             gwas_checks=self.gwas_checks,
+            finished=[rows.scaled(dosages) for rows in self.weights],
+            gene_level=self.gene_level,
         )
 
     def blank(self, status: str, reason: str, n_draws: int = 0) -> xr.DataTree:
         """The result of this block where nothing is fitted: names and z-scores, without reading genotypes."""
-        everyone = [*self.gwas, *(panel.ancestry for panel in self.panels)]
+        held = [*self.panels, *self.weights]
+        everyone = [*self.gwas, *(panel.ancestry for panel in held)]
         ancestries = list(dict.fromkeys(everyone))
         place = self.genes if self.variants.empty else self.variants
         result = blank_result(
@@ -132,7 +138,7 @@ class LocusReader:
             self.start,
             self.end,
             self.genes.rename_axis(names.GENE).reset_index(),
-            list(dict.fromkeys(panel.context for panel in self.panels)),
+            list(dict.fromkeys(panel.context for panel in held)),
             ancestries,
             self.variants.reset_index(),
             status=status,

@@ -151,40 +151,39 @@ def read_covariances(path: str | Path, table: pd.DataFrame, name: str) -> dict[s
             "Covariances are finite numbers",
             "Compute it again, or leave the gene out",
         )
-    by_gene = dict(iter(table.groupby("gene", sort=False)))
+    names_of = table["variant_id"] if rows["RSID1"].isin(set(table["variant_id"])).any() else table["rsid"]
+    model = pd.MultiIndex.from_arrays([table["gene"], names_of])
+    number = table.groupby("gene", sort=False).cumcount().to_numpy()
+    first, second = (
+        model.get_indexer(pd.MultiIndex.from_arrays([rows["GENE"], rows[column]]))
+        for column in ("RSID1", "RSID2")
+    )
+    held = (first >= 0) & (second >= 0)
+    gene, i, j = rows["GENE"].to_numpy()[held], number[first[held]], number[second[held]]
+    known = value[held]
+    order = np.argsort(gene, kind="stable")
+    edges = np.flatnonzero(gene[order][1:] != gene[order][:-1]) + 1 if len(order) else np.zeros(0, dtype=int)
+    ids = {str(key): table["variant_id"].to_numpy()[at] for key, at in table.groupby("gene").indices.items()}
     out = {}
-    pairs = rows.assign(VALUE=value)
-    for gene, part in pairs.groupby("GENE", sort=False):
-        ids = _named_as(part, by_gene[str(gene)])
-        out[str(gene)] = GeneCovariance(ids[0], _matrix(path, name, str(gene), part, ids[1]))
+    for part in np.split(order, edges) if len(order) else ():
+        label = str(gene[part[0]])
+        matrix = np.full((len(ids[label]), len(ids[label])), np.nan)
+        matrix[i[part], j[part]] = matrix[j[part], i[part]] = known[part]
+        _check_pairs(path, name, label, ids[label], matrix)
+        out[label] = GeneCovariance(ids[label], matrix)
     return out
 
 
-def _named_as(pairs: pd.DataFrame, model: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """variant_id of a model, and what the covariances call the same variants."""
-    ids = model["variant_id"].to_numpy(dtype=object)
-    rsid = model["rsid"].to_numpy(dtype=object)
-    return ids, ids if set(pairs["RSID1"]) & set(ids) else rsid
-
-
-def _matrix(path: Path, name: str, gene: str, pairs: pd.DataFrame, ids: np.ndarray) -> np.ndarray:
-    at = {identifier: i for i, identifier in enumerate(ids)}
-    first = pairs["RSID1"].map(at).to_numpy(dtype=float)
-    second = pairs["RSID2"].map(at).to_numpy(dtype=float)
-    both = np.isfinite(first) & np.isfinite(second)
-    rows, columns = first[both].astype(int), second[both].astype(int)
-    matrix = np.full((len(ids), len(ids)), np.nan)
-    matrix[rows, columns] = matrix[columns, rows] = pairs["VALUE"].to_numpy()[both]
+def _check_pairs(path: Path, name: str, gene: str, ids: np.ndarray, matrix: np.ndarray) -> None:
     there = np.isfinite(matrix.diagonal())  # published files lack variants that the reference did not have
     missing = np.argwhere(np.isnan(matrix) & np.outer(there, there))
     if len(missing):
-        i, j = missing[0]
+        one, two = missing[0]
         raise InputError(
-            f"{path} lacks the covariance of {ids[i]} and {ids[j]} in {gene} ({len(missing)} entries)",
+            f"{path} lacks the covariance of {ids[one]} and {ids[two]} in {gene} ({len(missing)} entries)",
             f"Every pair of variants of a model in {name} has a covariance",
             "Give the covariances that were made with this database",
         )
-    return matrix
 
 
 # ---- FUSION ----------------------------------------------------------------------------------------------

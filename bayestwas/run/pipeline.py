@@ -89,6 +89,8 @@ def run_study(
         study = read_study(study_path)
         if genes is not None:
             study = replace(study, genes=tuple(dict.fromkeys(genes)))
+        if study.gene_level:  # what is known of LD is neither complete enough to judge z nor to learn from
+            settings = replace(settings, screen=False, learn=False)
         harmonised = harmonise(study)
         for note in harmonised.notes:
             watch.note(note)

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -22,14 +22,15 @@ from bayestwas.io.ld import read_ld_matrix
 from bayestwas.io.plink import open_plink, plink_files
 from bayestwas.io.tables import open_text
 from bayestwas.run.gwas_files import gwas_of_study
-
-
-class Key(NamedTuple):
-    """One key of the study file: the kinds of value it takes, whether it is required, what it says."""
-
-    kinds: tuple[type, ...]
-    required: bool
-    meaning: str
+from bayestwas.run.study_weights import (
+    WEIGHT_KEYS,
+    Key,
+    check_weights,
+    model_references,
+    placed,
+    read_weight_panels,
+    windows,
+)
 
 
 _TEXT, _NUMBER = (str,), (int, float)
@@ -47,8 +48,9 @@ KEYS: dict[str, dict[str, Key]] = {
         "settings": Key((dict,), False, "table [settings]"),
         "annotations": Key((dict,), False, "table [annotations]: functional annotations"),
         "gwas": Key((list,), True, "tables [[gwas]], one per ancestry"),
-        "ld": Key((list,), True, "tables [[ld]], one per ancestry with a GWAS"),
-        "expression": Key((list,), True, "tables [[expression]], one per context and ancestry"),
+        "ld": Key((list,), False, "tables [[ld]], one per ancestry with a GWAS"),
+        "expression": Key((list,), False, "tables [[expression]], one per context and ancestry"),
+        "weights": Key((list,), False, "tables [[weights]], finished weights, one per context and ancestry"),
     },
     "blocks": {"path": Key(_TEXT, True, "BED file of blocks")},
     "settings": {
@@ -85,6 +87,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "phenotypes": Key(_TEXT, True, "FastQTL/tensorQTL BED"),
         "covariates": Key(_TEXT, False, "covariates, FastQTL layout"),
     },
+    "weights": WEIGHT_KEYS,
 }
 _KINDS = {
     str: "text",
@@ -149,11 +152,18 @@ def read_study(path: str | Path) -> Study:
         )
     blocks = _blocks(folder, tree)
     cis_window = int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW))
+    weights = read_weight_panels(folder, tree["weights"], labels)
+    inside = windows(blocks, panels, weights, cis_window)
+    gwas = gwas_of_study(path, tree, labels, inside, ld, panels, cis_window)
+    weights = tuple(placed(panel, gwas[panel.ancestry]) for panel in weights)
+    gene_level = not tree["ld"]
+    if gene_level:
+        ld = dict(model_references(weights, tree["weights"]))
     return Study(
         name=tree["name"],
         build=tree["build"],
         blocks=blocks,
-        gwas=gwas_of_study(path, tree, labels, blocks, ld, panels, cis_window),
+        gwas=gwas,
         ld=ld,
         panels=tuple(panels),
         files=(path, *dict.fromkeys(file for group in files.values() for file in group)),
@@ -162,6 +172,8 @@ def read_study(path: str | Path) -> Study:
         simulated=bool(tree.get("simulated", False)),
         n_ref={entry["ancestry"]: math.inf for entry in tree["ld"] if entry.get("in_sample")},
         annotations=_annotations(folder, tree.get("annotations", {})),
+        weights=weights,
+        gene_level=gene_level,
     )
 
 
@@ -201,8 +213,8 @@ def _parse(path: Path) -> dict[str, Any]:
     for table in ("blocks", "settings", "annotations"):
         if table in tree:
             _check_keys(_Place(path, f"[{table}]"), tree[table], KEYS[table])
-    for table in ("gwas", "ld", "expression"):
-        for number, entry in enumerate(tree[table], start=1):
+    for table in ("gwas", "ld", "expression", "weights"):
+        for number, entry in enumerate(tree.setdefault(table, []), start=1):
             place = _Place(path, f"[[{table}]] number {number}")
             if not isinstance(entry, dict):
                 raise StudyFileError(
@@ -261,6 +273,7 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
         ("gwas", ("ancestry",)),
         ("ld", ("ancestry",)),
         ("expression", ("context", "ancestry")),
+        ("weights", ("context", "ancestry")),
     ):
         seen: dict[tuple[str, ...], int] = {}
         for number, entry in enumerate(tree[table], start=1):
@@ -272,7 +285,8 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
                     "Remove one, or give it its own name",
                 )
             seen[label] = number
-    references = {entry["ancestry"] for entry in tree["ld"]}
+    check_weights(path, tree)
+    references = {entry["ancestry"] for entry in (tree["ld"] or tree["weights"])}
     for number, entry in enumerate(tree["gwas"], start=1):
         if entry["ancestry"] not in references:
             raise StudyFileError(
@@ -327,6 +341,7 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
         ("gwas", ("path", "chain")),
         ("ld", ("genotypes", "matrix")),
         ("expression", ("genotypes", "phenotypes", "covariates")),
+        ("weights", ("path", "covariances")),
     ):
         for number, entry in enumerate(tree[table], start=1):
             named += [(f"[[{table}]] number {number}", key, entry[key]) for key in keys if key in entry]
