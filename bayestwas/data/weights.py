@@ -95,16 +95,16 @@ def standardised(weights: FinishedWeights) -> FinishedWeights:
     """
     if weights.scale == PER_GENOTYPE_SD or not weights.covariance:
         return weights
-    sd = pd.Series(np.nan, index=weights.table.index)
+    sd = np.full(len(weights.table), np.nan)
     correlation = {}
     by_gene = weights.table.groupby("gene", sort=False).indices
     for gene, known in weights.covariance.items():
         mine = np.sqrt(np.where(known.matrix.diagonal() > 0, known.matrix.diagonal(), np.nan))
-        sd.iloc[by_gene[gene]] = mine
+        sd[by_gene[gene]] = mine
         there = np.isfinite(mine)
         scaled = known.matrix[np.ix_(there, there)] / np.outer(mine[there], mine[there])
         correlation[gene] = GeneCovariance(known.ids[there], scaled)
-    usable = sd.notna().to_numpy()
+    usable = np.isfinite(sd)
     table = weights.table.assign(weight=weights.table["weight"] * sd)[usable].reset_index(drop=True)
     lost = [gene for gene in weights.genes.index if gene not in set(table["gene"])]
     genes = weights.genes.copy()
@@ -162,7 +162,8 @@ def model_correlation(sources: Sequence[FinishedWeights]) -> tuple[pd.DataFrame,
         where = source.table.groupby("gene", sort=False).indices
         columns = {c: source.table[c].to_numpy() for c in COLUMNS}
         for gene, known in source.covariance.items():
-            at, sign = [], []
+            at: list[int] = []
+            signs: list[float] = []
             for i in where.get(gene, ()):
                 row = tuple(columns[c][i] for c in COLUMNS)
                 key = (str(row[0]), int(row[1]), "/".join(sorted((str(row[3]), str(row[4])))))
@@ -170,8 +171,8 @@ def model_correlation(sources: Sequence[FinishedWeights]) -> tuple[pd.DataFrame,
                 if number == len(rows):
                     rows.append(row)
                 at.append(number)
-                sign.append(1.0 if rows[number][3] == row[3] else -1.0)
-            models.append((np.array(at, dtype=np.intp), np.array(sign), known.matrix))
+                signs.append(1.0 if rows[number][3] == row[3] else -1.0)
+            models.append((np.array(at, dtype=np.intp), np.array(signs), known.matrix))
     total: dict[tuple[int, int], list[float]] = {}
     for index, sign, matrix in models:
         oriented = matrix * np.outer(sign, sign)

@@ -118,7 +118,7 @@ def weight_rows(
         members = pd.Index(pd.unique(kept["gene"]))
         weight = np.zeros((len(members), len(labels)))
         value = kept["weight"].to_numpy(dtype=float) * sign[column[used]]
-        weight[members.get_indexer(kept["gene"]), column[used]] = value
+        weight[members.get_indexer(pd.Index(kept["gene"])), column[used]] = value
         scale = ld_names[panel.ancestry] if panel.weights.scale == PER_ALLELE else ""
         frame = pd.DataFrame(weight, index=members, columns=labels)
         out.append(WeightRows(panel.context, panel.ancestry, frame, scale))

@@ -128,7 +128,7 @@ class LocusReader:
 
     def blank(self, status: str, reason: str, n_draws: int = 0) -> xr.DataTree:
         """The result of this block where nothing is fitted: names and z-scores, without reading genotypes."""
-        held = [*self.panels, *self.weights]
+        held: list[PanelRows | WeightRows] = [*self.panels, *self.weights]
         everyone = [*self.gwas, *(panel.ancestry for panel in held)]
         ancestries = list(dict.fromkeys(everyone))
         place = self.genes if self.variants.empty else self.variants
