@@ -10,8 +10,9 @@ tell the two apart: LD of other people adds to all coordinates alike, in proport
 background adds to those with large eigenvalues. s b b' is the part of the LD noise along the signal; both
 parts are the Wishart variance of (R_gwas - R) lambda, the one that the kernel carries through v_k.
 
-The eigenvalues of a reference of n_ref people are themselves estimates, the k-th of them too small by about
-1 - k / n_ref, so that rho_k = 1 / (1 - k / n_ref). Beyond half of n_ref they say too little and are left out.
+The eigenvalues of a reference of n_ref people are themselves estimates: rho_k is V_k'R V_k in the population
+over e_k, by the formula of Ledoit and Wolf (2020, doi:10.1214/19-AOS1921), see `true_share`. The k beyond
+half of n_ref say too little and are left out.
 
 sqrt(delta) and tau have half-Cauchy priors; their posterior is computed on a grid.
 """
@@ -97,20 +98,33 @@ class Residual:
         return np.asarray(-0.5 * (np.log(noise).sum(axis=2) + np.log1p(s * inner) + quadratic))
 
 
+def true_share(values: Floats, n_ref: float, count: int) -> Floats:
+    """rho of the first `count` of all eigenvalues of n_ref people, 1 / |1 - q|^2 with
+
+        q_k = sum_j e_j / (e_j - e_k) / n_ref,
+
+    the poles smoothed over relative distances of n_ref^(-1/3), as Ledoit and Wolf do (here by a Cauchy
+    kernel)."""
+    if np.isinf(n_ref):
+        return np.ones(count)
+    width = n_ref ** (-1 / 3)
+    distance = values[None] * (1 - 1j * width) - values[:count, None]
+    return np.asarray(1 / np.abs(1 - (values[None] / distance).sum(axis=1) / n_ref) ** 2)
+
+
 def without_effects(z: Floats, parts: Spectrum, n_ref: float) -> Residual:
     """What no effects at all leave over."""
-    rank = np.arange(len(parts.values)) / n_ref
-    keep = (parts.values >= SMALLEST) & (rank <= 0.5)
-    value = parts.values[keep]
-    y = parts.coordinates(z)[keep] / np.sqrt(value)
-    return Residual(y, y**2, np.zeros_like(y), value, 1 / (1 - rank[keep]), 0.0, 1 / n_ref)
+    count = int(((parts.values >= SMALLEST) & (np.arange(len(parts.values)) <= n_ref / 2)).sum())
+    value = parts.values[:count]  # they fall
+    y = parts.coordinates(z)[:count] / np.sqrt(value)
+    rho = true_share(parts.values, n_ref, count)
+    return Residual(y, y**2, np.zeros(count), value, rho, 0.0, 1 / n_ref)
 
 
-def residual(z: Floats, fit: SingleEffects, study: int, parts: Spectrum, n_ref: float) -> Residual:
-    """The residual of one study of a fit whose candidates are the variants alone."""
-    none = without_effects(z, parts, n_ref)
+def residual(none: Residual, fit: SingleEffects, study: int, parts: Spectrum) -> Residual:
+    """The residual of one study of a fit whose candidates are the variants alone; `none`: without effects."""
     value = none.value
-    keep = slice(0, len(value))  # eigenvalues fall
+    keep = slice(0, len(value))
     lam = fit.lam[:, study]
     turned = np.array([parts.coordinates(row) for row in lam])  # (L, k)
     total = turned.sum(axis=0)[keep]
@@ -236,14 +250,12 @@ def learn_errors(
     if not (mismatch or background):
         return learned, fitted
     spectra = spectra_of(z, ld)
-    most = [
-        learn_error(without_effects(row, parts, one.n_ref), mismatch, background).tau2
-        for row, parts, one in zip(z, spectra, ld, strict=True)
-    ]
+    bare = [without_effects(row, parts, one.n_ref) for row, parts, one in zip(z, spectra, ld, strict=True)]
+    most = [learn_error(none, mismatch, background).tau2 for none in bare]
     for _ in range(ROUNDS):
         errors = tuple(
-            _at_most(learn_error(residual(row, fitted, s, parts, one.n_ref), mismatch, background), most[s])
-            for s, (row, parts, one) in enumerate(zip(z, spectra, ld, strict=True))
+            _at_most(learn_error(residual(none, fitted, s, parts), mismatch, background), most[s])
+            for s, (none, parts) in enumerate(zip(bare, spectra, strict=True))
         )
         if all(_alike(old, new) for old, new in zip(learned.errors, errors, strict=True)):
             break
