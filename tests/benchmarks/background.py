@@ -1,7 +1,7 @@
 """A polygenic background in simulated blocks: false genes with the background learned, known and ignored.
 
     python tests/benchmarks/background.py --blocks 12 --h2 0.002
-    python tests/benchmarks/background.py --blocks 24 --preset hard --methods neither "both (default)"
+    python tests/benchmarks/background.py --blocks 24 --preset hard --methods neither both
 
 Simulated. Blocks as in the preset `friendly` with GWAS of 200,000 EUR, 50,000 AFR and 50,000 EAS; every
 variant of a block has a small effect besides the genes' and the direct ones, which together explain `h2` of
@@ -32,9 +32,9 @@ from bayestwas.fit.weights import fit_weights
 GWAS = {"EUR": 200_000, "AFR": 50_000, "EAS": 50_000}
 METHODS = {
     "neither": Settings(mismatch=False, background=False),
-    "background": Settings(mismatch=False),
-    "mismatch": Settings(background=False),
-    "both (default)": Settings(),
+    "background": Settings(background=True),
+    "mismatch": Settings(mismatch=True),
+    "both": Settings(mismatch=True, background=True),
 }
 
 
