@@ -124,6 +124,15 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "pip_plugin": Variable((GENE,), PROBABILITY, "pip with weights as their mean and LD as exact"),
         "pip_weights": Variable((GENE,), PROBABILITY, "pip with weight uncertainty only (LD as exact)"),
         "pip_ld": Variable((GENE,), PROBABILITY, "pip with LD uncertainty only (weights as their mean)"),
+        "pip_without_finite_ld": Variable(
+            (GENE,), PROBABILITY, "pip_fixed_priors, but the LD reference as if infinitely large"
+        ),
+        "pip_without_mismatch": Variable(
+            (GENE,), PROBABILITY, "pip_fixed_priors, but the LD reference as if from the people of the GWAS"
+        ),
+        "pip_without_background": Variable(
+            (GENE,), PROBABILITY, "pip_fixed_priors, but without the polygenic background"
+        ),
         "best_context": Variable((GENE,), "", "context with the highest pip"),
         "gene_effect": Variable(
             (GENE,), TRAIT_PER_EXPRESSION, "effect given inclusion, best context, mean of ancestries"
@@ -184,6 +193,14 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "variants": Variable((BLOCK,), "variants", "number of variants"),
         "genes": Variable((BLOCK,), "genes", "number of genes"),
         "n_ref": Variable((BLOCK, ANCESTRY), "people", "size of the LD reference"),
+        "mismatch": Variable(
+            (BLOCK, ANCESTRY), "1 / people", "learned noise of LD beyond 1 / n_ref, delta; 0: negligible"
+        ),
+        "background": Variable(
+            (BLOCK, ANCESTRY),
+            "variance of z",
+            "learned polygenic background of a variant, tau^2; 0: negligible",
+        ),
         "converged": Variable((BLOCK,), "", "whether the kernel met its criterion"),
         "iterations": Variable((BLOCK,), "sweeps", "sweeps over the single effects"),
         "seconds": Variable((BLOCK,), "seconds", "processor time"),

@@ -28,7 +28,8 @@ class LD(Protocol):
     Attributes
     ----------
     n_ref : people behind the matrix; `inf` where it is exact (in-sample).
-    variance : (p,) R_jj, 1 where the variant is usable and 0 where it is absent or monomorphic.
+    variance : (p,) R_jj: of a correlation 1 where the variant is usable and 0 where it is absent or
+        monomorphic.
     """
 
     n_ref: float
@@ -45,6 +46,27 @@ class LD(Protocol):
     def apply(self, index: Index, values: Floats) -> Floats:
         """R[:, index] @ values, (p,)."""
         ...
+
+
+class MismatchedLD:
+    """LD from people unlike those of the GWAS: noisier than `n_ref` people would make it, by delta = 1 /
+    n_ref' - 1 / n_ref."""
+
+    def __init__(self, ld: LD, delta: float, finite: bool = True) -> None:
+        """`finite`: carry the noise of n_ref people as well."""
+        self.ld = ld
+        self.variance = ld.variance
+        noise = (1 / ld.n_ref if finite else 0.0) + delta
+        self.n_ref = 1 / noise if noise > 0 else np.inf
+
+    def columns(self, index: Index) -> Floats:
+        return self.ld.columns(index)
+
+    def gram(self, index: Index) -> Floats:
+        return self.ld.gram(index)
+
+    def apply(self, index: Index, values: Floats) -> Floats:
+        return self.ld.apply(index, values)
 
 
 class MatrixLD:
@@ -213,6 +235,16 @@ class GenotypeLD:
                 x = np.where(seen, x, missing[index, None].astype(dtype))
             yield x
 
+    @property
+    def people(self) -> int:
+        """Genotyped people; `n_ref` may say that they count for more."""
+        return self._n
+
+    def standardised(self, index: Index) -> Floats:
+        """(n, m) X with R[index, index] = X'X."""
+        x = np.concatenate(list(self._slabs(index, np.float64, missing=self._mean)), axis=1)
+        return np.asarray(((x - self._mean[index, None]) * self._inverse_norm[index, None]).T)
+
     def gram(self, index: Index) -> Floats:
         """Through unpacked genotypes, a slab of people at a time: BLAS beats counting where all pairs are
         wanted."""
@@ -221,6 +253,17 @@ class GenotypeLD:
             x = (x - self._mean[index, None]) * self._inverse_norm[index, None]
             out += x @ x.T
         return out
+
+
+def standardised(ld: LD, index: Index) -> Floats | None:
+    """(n, m) X with R[index, index] = X'X where that is smaller than R; None where it is not."""
+    while isinstance(ld, MismatchedLD):
+        ld = ld.ld
+    if isinstance(ld, FactorLD) and len(ld.factor) < len(index):
+        return ld.factor[:, index]
+    if isinstance(ld, GenotypeLD) and ld.people < len(index):
+        return ld.standardised(index)
+    return None
 
 
 def _pack(plane: NDArray[np.bool_]) -> NDArray[np.uint64]:

@@ -62,7 +62,7 @@ class Candidates:
 
     def variances(self, ld: Sequence[LD], present: NDArray[np.bool_]) -> Floats:
         """c_k' R c_k for every study and candidate, (S, K); the candidates as `restrict` leaves them."""
-        own = present[:, : self.units].astype(np.float64)
+        own = np.where(present, [one.variance for one in ld], 0.0)[:, : self.units]
         if not self.columns:
             return own
         further = [quadratic_forms(columns, one) for columns, one in zip(self.columns, ld, strict=True)]

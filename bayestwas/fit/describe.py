@@ -201,6 +201,9 @@ def _constants(
             reason = f"Monte Carlo error of the PIP is {error:.3f}, {limit}"
             before = constant["reason"].values[row]
             constant["reason"].values[row] = f"{before}; {reason}" if before else reason
+    for a, found in enumerate(prepared.learned.errors):
+        blocks["mismatch"].values[0, a] = found.delta if found.mismatched else 0.0
+        blocks["background"].values[0, a] = found.tau2 if found.polygenic else 0.0
     blocks["converged"].values[0] = full.fit.converged
     blocks["iterations"].values[0] = full.fit.sweeps
     blocks["seconds"].values[0] = time.process_time() - began

@@ -98,24 +98,18 @@ def fit_block(
     priors: GeneTraitPriors,
     settings: Settings,
     *,
-    plug_in: bool = False,
-    ld_noise: bool = True,
+    off: frozenset[str] = frozenset(),
     over: Sequence[GeneTraitPriors] = (),
 ) -> GeneTraitPosterior:
-    """The trait model of one block, with either source of uncertainty switched off where asked, and averaged
-    over the priors `over`, where there are any."""
-    data, effects = (prepared.z, prepared.n, prepared.ld), settings.trait_effects
+    """The trait model of one block, with the sources of uncertainty in `off` (`SWITCHED`) switched off, and
+    averaged over the priors `over`, where there are any."""
+    z, ld = prepared.learned.seen(**{name: name not in off for name in ("finite", "mismatch", "background")})
+    data, effects = (z, prepared.n, ld), settings.trait_effects
+    plug_in = "weights" in off
     if not prepared.direct:
         priors = replace(priors, direct=0.0)
-    direct = engine.fit_direct(*data, priors, effects=effects, ld_noise=ld_noise).lam
-    fit = partial(
-        engine.fit_gene_trait,
-        *data,
-        priors=priors,
-        effects=effects,
-        ld_noise=ld_noise,
-        direct_start=direct,
-    )
+    direct = engine.fit_direct(*data, priors, effects=effects).lam
+    fit = partial(engine.fit_gene_trait, *data, priors=priors, effects=effects, direct_start=direct)
     if settings.feedback or plug_in:
         columns = targets(prepared, plug_in)
         return over_priors(fit(columns), columns, priors, over)
@@ -133,6 +127,18 @@ def over_priors(
     return averaged(fit, evidence(fit, columns, priors), columns, over) if over else fit
 
 
+# Which sources of uncertainty are off in a PIP. LD is exact without its finite size and mismatch.
+EXACT_LD = frozenset({"finite", "mismatch"})
+SWITCHED: dict[str, frozenset[str]] = {
+    "pip_plugin": EXACT_LD | {"weights"},
+    "pip_weights": EXACT_LD,
+    "pip_ld": frozenset({"weights"}),
+    "pip_without_finite_ld": frozenset({"finite"}),
+    "pip_without_mismatch": frozenset({"mismatch"}),
+    "pip_without_background": frozenset({"background"}),
+}
+
+
 def switched(
     prepared: Prepared,
     full: GeneTraitPosterior,
@@ -140,16 +146,17 @@ def switched(
     settings: Settings,
     over: Sequence[GeneTraitPriors] = (),
 ) -> dict[str, GeneTraitPosterior]:
-    """`full` averaged over the priors `over`, and, under the names of their PIPs, the same with each source
-    of uncertainty switched off; without weights or LD, priors are their mean."""
+    """`full` averaged over the priors `over`, and, under the names of their PIPs, the same with sources of
+    uncertainty switched off, priors at their mean. What a block does not have is not fitted without."""
     if settings.feedback or not over:
         carried = over_priors(full, targets(prepared), priors, over)
     else:
         carried = fit_block(prepared, priors, settings, over=over)
-    return {
-        "pip": carried,
-        "pip_fixed_priors": full,
-        "pip_plugin": fit_block(prepared, priors, settings, plug_in=True, ld_noise=False),
-        "pip_weights": fit_block(prepared, priors, settings, ld_noise=False),
-        "pip_ld": fit_block(prepared, priors, settings, plug_in=True),
+    there = prepared.learned.sources | {"weights"}
+    fits = {frozenset[str](): full}
+    for off in SWITCHED.values():
+        if off & there not in fits:
+            fits[off & there] = fit_block(prepared, priors, settings, off=off & there)
+    return {"pip": carried, "pip_fixed_priors": full} | {
+        name: fits[off & there] for name, off in SWITCHED.items()
     }

@@ -94,7 +94,8 @@ def sample_genes(
             raise SettingsError(
                 f"{name} = {value}", f"{name} is a whole number from {low} to {high}", f"Leave {name} out"
             )
-    settings, priors = settings or Settings(), engine.DEFAULT_PRIORS
+    # the models of `models/` have no background
+    settings, priors = replace(settings or Settings(), background=False), engine.DEFAULT_PRIORS
     began = time.process_time()
     chosen = find_model(model)
     prepared, first = sufficient(locus, weights, priors, settings, seed)  # draws where the GWAS supports them
@@ -127,10 +128,10 @@ def sample_genes(
 
 
 def _with_ld_noise(prepared: Prepared, fit: SingleEffects) -> Prepared:
-    """The block as if z had the noise that a finite LD reference adds, z / sqrt(v) and n / v; the model
-    itself takes LD as known.
+    """The block as if z had the noise that a finite or mismatched LD reference adds, z / sqrt(v) and n / v;
+    the model itself takes LD as known.
     """
-    inflation = engine.common_inflation([fit], prepared.ld)
+    inflation = engine.common_inflation([fit], prepared.learned.seen()[1])
     return replace(prepared, z=prepared.z / np.sqrt(inflation)[:, None], n=prepared.n / inflation)
 
 

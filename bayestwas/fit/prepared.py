@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -16,7 +17,8 @@ from bayestwas.engine import gene_trait as engine
 from bayestwas.engine.draws import WeightDraws, draw_weights, heritability, mean_weights
 from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPriors
 from bayestwas.engine.ld import LD
-from bayestwas.engine.single_effects import inclusion
+from bayestwas.engine.mismatch import LearnedLD, exact, learn_errors
+from bayestwas.engine.single_effects import SingleEffects, inclusion
 from bayestwas.fit.finished import point_draws, points_of, with_points
 from bayestwas.fit.model_data import thin
 from bayestwas.fit.panels import gwas_arrays, read_panels
@@ -45,7 +47,8 @@ class GeneDraws:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A block ready for the trait model: arrays, and the draws of its genes."""
+    """A block ready for the trait model: arrays as they came, the draws of its genes, and the errors of z and
+    LD, with which the kernel sees them."""
 
     ancestries: tuple[str, ...]  # those with a GWAS come first
     contexts: tuple[str, ...]
@@ -53,6 +56,7 @@ class Prepared:
     n: Floats
     ld: tuple[LD, ...]
     genes: tuple[GeneDraws, ...]
+    learned: LearnedLD  # z and ld with what was learned of their errors
     direct: bool = True  # whether variants can have direct effects: not where LD is known within models only
 
     @property
@@ -71,10 +75,17 @@ def prepare(
 ) -> Prepared:
     """Draw the weights of every gene and gather the GWAS and its LD."""
     ancestries, z, n, ld = gwas_arrays(locus)
-    tilt = None
-    if settings.feedback and len(ancestries):
-        direct = engine.fit_direct(z, n, ld, priors, effects=settings.trait_effects)
-        tilt = inclusion(direct.alpha.sum(axis=2)) + TILT_FLOOR
+    gene_level = bool(locus.attrs.get("gene_level", False))
+    learned, tilt = exact(z, ld), None
+    if len(ancestries):
+        learned, direct = learn_errors(
+            z, ld, partial(_direct, n=n, priors=priors, settings=settings),
+            # errors are read from what direct effects leave, and there are none at the level of genes
+            mismatch=settings.mismatch and not gene_level,
+            background=settings.background and not gene_level,
+        )  # fmt: skip
+        if settings.feedback:
+            tilt = inclusion(direct.alpha.sum(axis=2)) + TILT_FLOOR
     marginals, measures = weights[names.MARGINALS].dataset, weights[names.CONSTANT].dataset
     everyone = [str(a) for a in marginals[names.ANCESTRY].values]
     contexts = [str(c) for c in marginals[names.CONTEXT].values]
@@ -107,8 +118,15 @@ def prepare(
                 h2_sd,
             )
         )
-    direct = not locus.attrs.get("gene_level", False)
-    return Prepared(tuple(everyone), tuple(contexts), z, n, tuple(ld), tuple(genes), direct)
+    return Prepared(
+        tuple(everyone), tuple(contexts), z, n, tuple(ld), tuple(genes), learned, direct=not gene_level
+    )
+
+
+def _direct(
+    z: Floats, ld: Sequence[LD], n: Floats, priors: GeneTraitPriors, settings: Settings
+) -> SingleEffects:
+    return engine.fit_direct(z, n, ld, priors, effects=settings.trait_effects)
 
 
 def new_draws(

@@ -72,17 +72,19 @@ def _gram(
 ) -> NDArray[np.float64]:
     """R of one ancestry between variants of a cis-window; zero where the GWAS does not have a variant."""
     at = index[variants]
-    there = np.isfinite(block.z[a, at])
-    return np.asarray(block.ld[a].gram(at) * np.outer(there, there))
+    z, ld = block.learned.seen()
+    there = np.isfinite(z[a, at])
+    return np.asarray(ld[a].gram(at) * np.outer(there, there))
 
 
 def _kept(
     current: Prepared, gene: GeneDraws, full: GeneTraitPosterior, start: int, index: NDArray[np.intp]
 ) -> list[Kept]:
     """The draws of a gene that the GWAS kept, each with the residual that its single effect saw."""
-    p, fit, rows = current.z.shape[1], full.fit, len(gene.draws.log_weight)
-    gwas = len(current.z)
-    present = np.isfinite(current.z) & np.array([one.variance > 0 for one in current.ld])
+    z, ld = current.learned.seen()
+    fit, rows = full.fit, len(gene.draws.log_weight)
+    gwas, p = z.shape
+    present = np.isfinite(z) & np.array([one.variance > 0 for one in ld])
     # over the sizes of effects
     alpha = fit.alpha[:, p + start : p + start + rows * len(gene.contexts)].sum(axis=2)
     total = alpha.sum()
@@ -91,13 +93,13 @@ def _kept(
         c, d = divmod(int(column), rows)
         k = p + start + int(column)
         rest = fit.fitted.sum(axis=0) - fit.fitted[effect]
-        raw = np.sqrt(current.n)[:, None] * np.where(present, np.nan_to_num(current.z) - rest, 0.0)
+        raw = np.sqrt(current.n)[:, None] * np.where(present, np.nan_to_num(z) - rest, 0.0)
         seen, plain = fit.information[effect, k], np.zeros(gwas)
         for a in range(gwas):
             column_a = gene.draws.columns[gene.contexts[c] * len(current.ancestries) + a][[d]]
             where = column_a.indices[present[a, column_a.indices]]
             w = column_a.toarray().ravel()[where]
-            plain[a] = current.n[a] * float(w @ current.ld[a].gram(where) @ w)
+            plain[a] = current.n[a] * float(w @ ld[a].gram(where) @ w)
         share = np.divide(seen, plain, out=np.zeros(gwas), where=plain > 0)  # one over the inflation
         kept.append(
             Kept(

@@ -38,8 +38,8 @@ class Screen:
     suspects: pd.DataFrame
 
     def settings(self, given: Settings) -> Settings:
-        """The settings to fit the block with."""
-        return replace(given, trait_effects=1) if self.grade == SUSPICIOUS else given
+        """The settings to fit the block with; a background would need LD as well."""
+        return replace(given, trait_effects=1, background=False) if self.grade == SUSPICIOUS else given
 
 
 def screen(locus: xr.DataTree) -> Screen:

@@ -20,6 +20,8 @@ class Settings:
     target_mcse : largest Monte Carlo standard error of a gene's PIP that is accepted without more draws.
     feedback : let the GWAS reweigh the weights (full Bayes); False keeps the expression posterior (cut
         posterior).
+    mismatch : learn how wrong the LD reference of a block is; False carries its finite size only.
+    background : learn a polygenic background in every block; False: there is none.
     learn : learn the priors over the blocks of the run, where there are at least `learn_blocks`.
     weight_rounds, trait_rounds : rounds of learning, at most.
     min_allele_count : a variant with fewer copies of its rarer allele among the donors of a panel is not used
@@ -38,6 +40,8 @@ class Settings:
     refinements: int = 2
     target_mcse: float = 0.02
     feedback: bool = True
+    mismatch: bool = False  # until measured on the settings of docs/benchmarks.md
+    background: bool = False
     learn: bool = True
     learn_blocks: int = 5
     weight_rounds: int = 2

@@ -4,7 +4,7 @@ The PIPs of a gene differ in what they carry: `pip` the uncertainty of expressio
 reference and of the learned priors, `pip_fixed_priors` the first two, `pip_weights` and `pip_ld` one of the
 two, `pip_plugin` neither. Weights or LD are said to move the result where the PIP with that source alone
 covers at least half of the way from `pip_plugin` to `pip_fixed_priors`; priors where `pip` is far from the
-latter.
+latter. Then the one source without which the PIP would be most different is named, with that PIP.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class GeneEvidence:
     pip_plugin: float = np.nan
     pip_weights: float = np.nan
     pip_ld: float = np.nan
+    pip_without_finite_ld: float = np.nan
+    pip_without_mismatch: float = np.nan
+    pip_without_background: float = np.nan
     n_ref: Mapping[str, float] = field(default_factory=dict)
     variant: str = ""
     variant_pip: float = np.nan
@@ -83,6 +86,15 @@ OPPOSED = (
 ALONE = "the PIP is {pip}; how far the uncertainty of weights and LD moves it was not computed"
 THE_PIP, THE_MEAN = "the PIP", "under the mean of the learned priors the PIP"
 PRIORS = "{pip} once the uncertainty of the learned priors is carried as well"
+# The PIP without each source, and what that source is called.
+WITHOUT: dict[str, str] = {
+    "pip_ld": "the uncertainty of the weights",
+    "pip_without_finite_ld": "the finite size of the LD reference",
+    "pip_without_mismatch": "the mismatch of the LD reference",
+    "pip_without_background": "the polygenic background",
+}
+MATTERS = "{source} matters most: without it the PIP would be {without}"
+PRIORS_MATTER = "the uncertainty of the learned priors matters most: at their mean the PIP would be {without}"
 NOT_FITTED = "{gene} was not fitted ({status}): {reason}."
 
 
@@ -110,6 +122,7 @@ def explain(evidence: GeneEvidence) -> str:
     clauses = [f"{e.gene}: {said}"]
     other_pip, other = _likeliest_other(e)
     clauses += [clause for clause in [_competition(e.pip, other_pip, other, kind)] if clause]
+    clauses += [clause for clause in [_what_matters(e)] if clause]
     if kind == "fall" and not (e.pip < COMPETITOR and other_pip >= CERTAIN):
         clauses.append(REMEDIES[sources])
     return _joined(clauses, kind)
@@ -123,6 +136,22 @@ def _joined(clauses: list[str], kind: str) -> str:
         + "".join((": " if kind == "fall" and i == 0 else "; ") + clause for i, clause in enumerate(rest))
         + "."
     )
+
+
+def _what_matters(e: GeneEvidence) -> str:
+    """The source without which the PIP would be most different; nothing where none is, or not all are
+    known."""
+    without = {name: getattr(e, name) for name in WITHOUT}
+    if np.isnan([e.pip_fixed_priors, *without.values()]).any():
+        return ""
+    moves = {name: abs(value - e.pip_fixed_priors) for name, value in without.items()}
+    most = max(moves, key=lambda name: moves[name])
+    by_priors = abs(e.pip - e.pip_fixed_priors)
+    if max(by_priors, moves[most]) <= _least(e):
+        return ""
+    if by_priors > moves[most]:
+        return PRIORS_MATTER.format(without=_pip(e.pip_fixed_priors))
+    return MATTERS.format(source=WITHOUT[most], without=_pip(without[most]))
 
 
 def _least(e: GeneEvidence) -> float:
@@ -234,7 +263,7 @@ def explanations(result: xr.DataTree) -> list[str]:
     return sentences
 
 
-_NUMBERS = ("pip", "pip_mcse", "pip_fixed_priors", "pip_plugin", "pip_weights", "pip_ld")
+_NUMBERS = ("pip", "pip_mcse", "pip_fixed_priors", "pip_plugin", "pip_weights", *WITHOUT)
 
 
 def _positions(blocks: np.ndarray) -> dict[str, np.ndarray]:

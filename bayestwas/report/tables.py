@@ -44,6 +44,9 @@ def genes_table(result: xr.DataTree) -> pd.DataFrame:
         "pip_plugin": marginals["pip_plugin"],
         "pip_weights": marginals["pip_weights"],
         "pip_ld": marginals["pip_ld"],
+        "pip_without_finite_ld": marginals["pip_without_finite_ld"],
+        "pip_without_mismatch": marginals["pip_without_mismatch"],
+        "pip_without_background": marginals["pip_without_background"],
         "credible_set": marginals["credible_set"],
         "status": constant["status"],
         "reason": constant["reason"],
@@ -93,19 +96,14 @@ def variants_table(result: xr.DataTree) -> pd.DataFrame:
 
 
 def blocks_table(result: xr.DataTree) -> pd.DataFrame:
-    """One row per block; `n_ref` lists the people behind the LD reference of each ancestry, as
-    EUR=373,AFR=661."""
+    """One row per block; what there is of every ancestry is listed as EUR=373,AFR=661: the people behind its
+    LD reference, the learned mismatch and background."""
     blocks = result[names.BLOCKS].dataset
-    ancestries = text(blocks[names.ANCESTRY].values)
-    sizes = [
-        ",".join(f"{ancestry}={n:g}" for ancestry, n in zip(ancestries, row, strict=True) if not np.isnan(n))
-        for row in blocks["n_ref"].transpose(names.BLOCK, names.ANCESTRY).values.astype(float)
-    ]
     columns = {
         "block": blocks[names.BLOCK],
         "variants": blocks["variants"],
         "genes": blocks["genes"],
-        "n_ref": xr.DataArray(np.array(sizes, dtype=object), dims=names.BLOCK),
+        **{name: _by_ancestry(blocks[name]) for name in ("n_ref", "mismatch", "background")},
         "converged": blocks["converged"],
         "iterations": blocks["iterations"],
         "seconds": blocks["seconds"],
@@ -127,6 +125,18 @@ def suspects_table(result: xr.DataTree) -> pd.DataFrame:
         ),
         result,
     )
+
+
+def _by_ancestry(values: xr.DataArray) -> xr.DataArray:
+    """(block,) text, ANCESTRY=number for each that is known."""
+    ancestries = text(values[names.ANCESTRY].values)
+    listed = [
+        ",".join(
+            f"{ancestry}={n:.6g}" for ancestry, n in zip(ancestries, row, strict=True) if not np.isnan(n)
+        )
+        for row in values.transpose(names.BLOCK, names.ANCESTRY).values.astype(float)
+    ]
+    return xr.DataArray(np.array(listed, dtype=object), dims=names.BLOCK)
 
 
 TABLES: dict[str, Callable[[xr.DataTree], pd.DataFrame]] = {

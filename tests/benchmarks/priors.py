@@ -26,6 +26,7 @@ from scipy import sparse
 
 from bayestwas.engine.draws import WeightDraws
 from bayestwas.engine.ld import MatrixLD
+from bayestwas.engine.mismatch import exact
 from bayestwas.fit import hyper
 from bayestwas.fit.annotations import Scale
 from bayestwas.fit.gene_trait import fit_block, over_priors
@@ -126,7 +127,11 @@ def simulate_block(rng: np.random.Generator, truth: Truth, p: int, genes: int) -
     )  # fmt: skip
     labels = tuple(f"context{c}" for c in range(contexts))
     operators = tuple(MatrixLD(one) for one in ld)
-    return Block(Prepared(ANCESTRIES, labels, z, PEOPLE, operators, tuple(prepared_genes)), known, causal)
+    return Block(
+        Prepared(ANCESTRIES, labels, z, PEOPLE, operators, tuple(prepared_genes), exact(z, operators)),
+        known,
+        causal,
+    )
 
 
 def gene_weights(

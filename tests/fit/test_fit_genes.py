@@ -288,7 +288,8 @@ def test_six_donors(build: Build, settings: Settings) -> None:
 
 
 def test_ld_that_is_exact_moves_no_pip(build: Build, settings: Settings) -> None:
-    """Infinite n_ref: with and without the noise of LD is the same."""
+    """Infinite n_ref and no mismatch: with and without the noise of LD is the same."""
+    settings = replace(settings, mismatch=False)
     result = run(build(ld=lambda ld: {a: (x, np.inf) for a, (x, _) in ld.items()}), settings)
     data = result["marginals"].dataset
     np.testing.assert_array_equal(data["pip"], data["pip_weights"])

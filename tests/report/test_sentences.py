@@ -11,6 +11,9 @@ from bayestwas.report.sentences import GeneEvidence, explain, explanations, refe
 ONE = {"EUR": 373.0}
 SNP = {"variant": "20:44554015:C:T", "variant_pip": 0.7}
 
+# A gene whose PIP of 0.3 no source moves, but for those that a case changes.
+_SOURCES = ("fixed_priors", "ld", "without_finite_ld", "without_mismatch", "without_background")
+KNOWN = {f"pip_{name}": 0.3 for name in _SOURCES}
 CASES = {
     "LD lowers it, a direct effect takes over": (
         {"pip": 0.21, "pip_plugin": 0.98, "pip_weights": 0.97, "pip_ld": 0.19, "n_ref": ONE, **SNP},
@@ -125,6 +128,38 @@ CASES = {
         {"pip": 0.6, "pip_fixed_priors": 0.69, "pip_plugin": 0.62, "pip_weights": 0.6, "pip_ld": 0.6},
         "G: the PIP is 0.60, and 0.62 with weights and LD taken as exact: carrying their uncertainty"
         " changes it little.",
+    ),
+    "the background matters most": (
+        {"pip": 0.3, "pip_plugin": 0.32, "pip_weights": 0.3, **KNOWN, "pip_without_background": 0.91},
+        "G: the PIP is 0.30, and 0.32 with weights and LD taken as exact: carrying their uncertainty changes"
+        " it little; the polygenic background matters most: without it the PIP would be 0.91.",
+    ),
+    "mismatch matters more than the finite size": (
+        {
+            "pip": 0.3,
+            "pip_plugin": 0.9,
+            "pip_weights": 0.9,
+            **KNOWN,
+            "n_ref": ONE,
+            "pip_without_mismatch": 0.75,
+            "pip_without_finite_ld": 0.5,
+        },
+        "G: the plug-in PIP is 0.90, but 0.30 once the sampling noise of the 373-person LD reference is"
+        " carried (0.30 with that alone): no single variant or other gene takes its place; the mismatch of"
+        " the LD reference matters most: without it the PIP would be 0.75; a larger LD reference would help"
+        " to decide.",
+    ),
+    "the priors matter most": (
+        {"pip": 0.6, "pip_plugin": 0.3, "pip_weights": 0.3, **KNOWN, "pip_without_mismatch": 0.45},
+        "G: under the mean of the learned priors the PIP is 0.30, and 0.30 with weights and LD taken as"
+        " exact: carrying their uncertainty changes it little; it is 0.60 once the uncertainty of the learned"
+        " priors is carried as well; the uncertainty of the learned priors matters most: at their mean the"
+        " PIP would be 0.30.",
+    ),
+    "no source matters": (
+        {"pip": 0.3, "pip_plugin": 0.32, "pip_weights": 0.3, **KNOWN, "pip_without_background": 0.39},
+        "G: the PIP is 0.30, and 0.32 with weights and LD taken as exact: carrying their uncertainty changes"
+        " it little.",
     ),
     "no comparison": (
         {"pip": 0.6},

@@ -22,13 +22,15 @@ from bayestwas.report.tables import (
 
 COLUMNS = {
     "genes.tsv": "gene block chromosome tss pip pip_mcse best_context effect effect_sd sign_probability"
-    " twas_z n_variants pip_fixed_priors pip_plugin pip_weights pip_ld credible_set status reason explanation"
+    " twas_z n_variants pip_fixed_priors pip_plugin pip_weights pip_ld"
+    " pip_without_finite_ld pip_without_mismatch pip_without_background"
+    " credible_set status reason explanation"
     " data",
     "contexts.tsv": "gene context pip cis_h2 cis_h2_sd data",
     "effects.tsv": "gene context ancestry effect effect_sd sign_probability data",
     "variants.tsv": "variant block position effect_allele other_allele pip_direct ancestry z data",
-    "blocks.tsv": "block variants genes n_ref converged iterations seconds status reason reliability "
-    "suspects reliability_reason data",
+    "blocks.tsv": "block variants genes n_ref mismatch background converged iterations seconds status reason "
+    "reliability suspects reliability_reason data",
     "suspects.tsv": "variant block ancestry z predicted t reason data",
     "priors.tsv": "stage parameter of unit mean sd low high prior_sd informed source statement data",
 }
