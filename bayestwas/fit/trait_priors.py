@@ -139,12 +139,16 @@ def block_priors(priors: TraitPriors, prepared: Prepared, known: Annotated) -> I
         direct = intercept[1] + known.variant @ priors.coefficient[h, :split]
         sizes = [
             EffectSizes(
-                tuple(grid), tuple(weight),
+                tuple(grid),
+                tuple(weight),
                 default.correlation if keep is None else tuple(map(tuple, matrix[keep])),
             )
             for grid, weight, matrix, default in zip(
-                GRIDS, priors.size_weight[h], priors.correlation[h],
-                (DEFAULT_PRIORS.gene_sizes, DEFAULT_PRIORS.direct_sizes), strict=True,
+                GRIDS,
+                priors.size_weight[h],
+                priors.correlation[h],
+                (DEFAULT_PRIORS.gene_sizes, DEFAULT_PRIORS.direct_sizes),
+                strict=True,
             )
         ]
         yield GeneTraitPriors(np.exp(gene), np.exp(direct), *sizes)

@@ -253,7 +253,11 @@ def _point_rows(result: xr.DataTree, stage: str, attribute: str) -> list[Prior]:
         source, said = DEFAULT, f"nothing was learned, and the default stands: {why_not_learned(result)}"
     return [
         Prior(
-            stage, *one[:4], sd=one.sd, low=one.low, high=one.high,
+            stage,
+            *one[:4],
+            sd=one.sd,
+            low=one.low,
+            high=one.high,
             source=POSTERIOR if np.isfinite(one.low) else source,
             statement=one.statement or said,
         )

@@ -32,7 +32,6 @@ from bayestwas.run.study_weights import (
     windows,
 )
 
-
 _TEXT, _NUMBER = (str,), (int, float)
 KEYS: dict[str, dict[str, Key]] = {
     "": {

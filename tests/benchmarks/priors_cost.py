@@ -22,10 +22,10 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from bayestwas.models import hyper as model
 
 from bayestwas.fit import hyper
 from bayestwas.fit.sampling import diagnose
-from bayestwas.models import hyper as model
 
 CONTEXTS, ANNOTATIONS, ANCESTRIES, SIZES = 10, 20, 3, 3
 GENES, VARIANTS, PATTERNS = 20, 2_000, 100  # gene-contexts and variants of a block; patterns of variants

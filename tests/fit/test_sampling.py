@@ -16,13 +16,13 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from bayestwas.models import Model
 from scipy import stats
 
 from bayestwas.errors import BayestwasError, DependencyError, InputError, SamplingError, SettingsError
 from bayestwas.fit import sampling as module
 from bayestwas.fit.convergence import judge
 from bayestwas.fit.sampling import Compiled, Sampling, choose, compile_model, diagnose, sample
-from bayestwas.models import Model
 
 ENGINES = [("nutpie", "numba"), ("pymc", "c"), ("pymc", "numba")]
 K = 5.0  # standard errors of Monte Carlo; chance passes this once in two million comparisons
