@@ -128,8 +128,8 @@ def _likely_cause(one: VariantFile, two: VariantFile, shared: int) -> tuple[str,
     # of positions that are shared by chance, about one in a hundred has the same alleles
     if shared >= FEW_SHARED and shared >= 0.5 * both:
         return (
-            "other variants were measured (where positions agree, so do the alleles): another ancestry, array "
-            "or imputation panel",
+            "other variants were measured (where positions agree, so do the alleles): another ancestry, "
+            "array or imputation panel",
             f"Take LD and panels of the ancestry of {one.name}, with the variants of its imputation panel",
         )
     if both >= 0.5 * smaller:
