@@ -17,6 +17,7 @@ from bayestwas.harmonise.alleles import Alignment, VariantFile
 # Two files of one build share most of their variants; two of different builds share positions by chance, with
 # equal alleles about one time in a hundred.
 LEAST_SHARED = 0.05
+FEW_SHARED = 10  # variants from which it says something that alleles agree where positions do
 _LOOK = 1000  # identifiers that are looked at for a build
 
 
@@ -107,7 +108,7 @@ def _check_pair(one: VariantFile, two: VariantFile, overlap: pd.DataFrame) -> No
     shared, share = _shared(overlap, one.name, two.name)
     if share >= LEAST_SHARED:
         return
-    cause, remedy = _likely_cause(one, two)
+    cause, remedy = _likely_cause(one, two, shared)
     raise HarmonisationError(
         f"{one.name} ({len(one.table)} variants in the blocks) and {two.name} ({len(two.table)}) share "
         f"{shared} variants",
@@ -118,12 +119,20 @@ def _check_pair(one: VariantFile, two: VariantFile, overlap: pd.DataFrame) -> No
     )
 
 
-def _likely_cause(one: VariantFile, two: VariantFile) -> tuple[str, str]:
-    """What went wrong, and what to do, by what the two files do share."""
+def _likely_cause(one: VariantFile, two: VariantFile, shared: int) -> tuple[str, str]:
+    """What went wrong, and what to do, by what the two files do share; `shared`: variants."""
     smaller = min(len(one.table), len(two.table))
     places = [set(zip(f.table["chromosome"], f.table["position"], strict=True)) for f in (one, two)]
     ids = [set(f.table["variant_id"]) - {"", "."} for f in (one, two)]
-    if len(places[0] & places[1]) >= 0.5 * smaller:
+    both = len(places[0] & places[1])
+    # of positions that are shared by chance, about one in a hundred has the same alleles
+    if shared >= FEW_SHARED and shared >= 0.5 * both:
+        return (
+            "other variants were measured (where positions agree, so do the alleles): another ancestry, "
+            "array or imputation panel",
+            f"Take LD and panels of the ancestry of {one.name}, with the variants of its imputation panel",
+        )
+    if both >= 0.5 * smaller:
         return (
             "the positions agree and the alleles do not",
             f"Check which columns hold the alleles in {one.name} and {two.name}, and duplicates and "

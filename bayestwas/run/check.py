@@ -152,6 +152,15 @@ def render(report: CheckReport, console: Console | None = None) -> None:
         console.print(f"[yellow]Note[/yellow]: {escape(note)}")
 
 
+def told_overlap(overlap: pd.DataFrame) -> str:
+    """The variants that each pair of files shares, as text: what a run prints before it fits anything."""
+    lines = [
+        f"  {number} {name}: " + ", ".join(f"{int(value):,}" for value in row)
+        for number, (name, row) in enumerate(zip(overlap.index, overlap.to_numpy(), strict=True), start=1)
+    ]
+    return "\n".join(["variants inside the blocks that each file shares with files 1, 2 ...", *lines])
+
+
 def _overlap_table(overlap: pd.DataFrame) -> Table:
     """Files as rows and, by number, as columns: names of files are too wide for columns."""
     table = Table(title="Variants shared by each pair of files", title_justify="left")

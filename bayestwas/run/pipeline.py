@@ -26,6 +26,7 @@ from bayestwas.harmonise.locus import LocusReader
 from bayestwas.report.sentences import explanations
 from bayestwas.report.tables import REAL, SIMULATED, genes_table, write_table
 from bayestwas.report.write import write_report
+from bayestwas.run.check import told_overlap
 from bayestwas.run.execute import executor
 from bayestwas.run.output import check_out, replacing_folder
 from bayestwas.run.progress import Watch, watching
@@ -92,6 +93,7 @@ def run_study(
         if study.gene_level:  # what is known of LD is neither complete enough to judge z nor to learn from
             settings = replace(settings, screen=False, learn=False)
         harmonised = harmonise(study)
+        watch.note(told_overlap(harmonised.overlap))
         for note in harmonised.notes:
             watch.note(note)
         with replacing_folder(out) as folder, executor(workers) as mapper:
