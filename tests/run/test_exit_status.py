@@ -101,7 +101,6 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "standard error of zero": (put(GWAS, "standard_error", 0.0), "standard_error is '0.0'"),
     "negative standard error": (put(GWAS, "standard_error", -0.1), "standard_error is '-0.1'"),
     "infinite effect": (put(GWAS, "beta", "inf"), "beta is 'inf'"),
-    "missing effect": (put(GWAS, "beta", "NaN"), "beta is"),
     "a file of copies": (edit(GWAS, lambda t: pd.concat([t, t])), "duplicate variants"),
     "no donor has genotypes": (strangers, "donors have genotypes"),
     "another build": (other_build, "build"),
