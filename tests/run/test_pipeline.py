@@ -297,8 +297,12 @@ def test_progress_is_lines_where_there_is_no_terminal(
     run_study(tiny_study, tmp_path / "out", workers=1, genes=("block001_gene04",))
     told = capsys.readouterr()
     assert told.out == ""
-    stages = [line.split(":")[0] for line in told.err.splitlines()]
-    assert stages == ["Checking LD", "Expression weights", "Genes and variants", "Figures"]
+    lines = [line.split(":")[0] for line in told.err.splitlines()]
+    stages = ["Checking LD", "Expression weights", "Genes and variants", "Figures"]
+    assert lines[-len(stages) :] == stages
+    # before anything is fitted: what the files share
+    assert lines[0] == "Note"
+    assert "each file shares" in told.err.splitlines()[0]
 
 
 # ---- the place of the output ----------------------------------------------------------------------------
