@@ -75,9 +75,7 @@ def main() -> None:
     began = time.perf_counter()
     count = read_gwas(out).sizes["variant"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{count:,} variants to memory, .parquet: {time.perf_counter() - began:.1f} s, peak {peak:.2f} GiB"
-    )
+    print(f"{count:,} variants to memory, .parquet: {time.perf_counter() - began:.1f} s, peak {peak:.2f} GiB")
 
 
 if __name__ == "__main__":
