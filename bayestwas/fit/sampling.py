@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -310,6 +311,7 @@ def _compile_nutpie(built: Any, backend: str) -> Runner:
     import nutpie
 
     compiled = nutpie.compile_pymc_model(built, backend=backend)
+    low_rank = _low_rank(nutpie.sample)
     variables = [variable.name for variable in [*built.free_RVs, *built.deterministics]]
 
     def run(constants: Arrays, sampling: Sampling, seed: int) -> tuple[Arrays, Arrays]:
@@ -322,7 +324,7 @@ def _compile_nutpie(built: Any, backend: str) -> Runner:
             seed=seed,
             target_accept=sampling.target_accept,
             maxdepth=MAX_DEPTH,
-            low_rank_modified_mass_matrix=True,  # steps follow the few strongest correlations as well
+            **low_rank,
             progress_bar=sampling.progress,
             save_warmup=False,
             blocking=False,
@@ -340,6 +342,13 @@ def _compile_nutpie(built: Any, backend: str) -> Runner:
         }
 
     return run
+
+
+def _low_rank(nutpie_sample: Callable[..., Any]) -> dict[str, Any]:
+    """nutpie's setting for steps that also follow the few strongest correlations, named anew in 0.16.11."""
+    if "adaptation" in signature(nutpie_sample).parameters:
+        return {"adaptation": "low_rank"}
+    return {"low_rank_modified_mass_matrix": True}
 
 
 def _swap(compiled: Any, constants: Arrays) -> Any:

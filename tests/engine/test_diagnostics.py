@@ -16,7 +16,7 @@ from bayestwas.engine.diagnostics import DOUBTFUL, GOOD, SUSPICIOUS, grade, krig
 from bayestwas.engine.ld import GenotypeLD, MatrixLD
 
 Floats = NDArray[np.float64]
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 REGIONS = Path(os.environ.get("BAYESTWAS_DATA", SHARED)) / "ld_mismatch_regions"
 
 

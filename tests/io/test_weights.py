@@ -20,7 +20,7 @@ from bayestwas.fit.gene_z import gene_z
 from bayestwas.io.rfiles import read_r
 from bayestwas.io.weights import read_ctwas_weights, read_fusion, read_predictdb, read_sushie, read_weights
 
-DATA = Path(os.environ.get("BAYESTWAS_DATA", Path(__file__).parents[4] / "shared" / "data"))
+DATA = Path(os.environ.get("BAYESTWAS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 LDL = DATA / "ldl_chr16_gtex_liver_adipose"
 Z_TOLERANCE = 1e-9  # double precision over sums of a few dozen terms is below 1e-13
 

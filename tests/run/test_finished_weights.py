@@ -17,7 +17,7 @@ from bayestwas.io.weights import read_predictdb
 from bayestwas.run.pipeline import run_study
 from bayestwas.run.study import read_study
 
-DATA = Path(os.environ.get("BAYESTWAS_DATA", Path(__file__).parents[4] / "shared" / "data"))
+DATA = Path(os.environ.get("BAYESTWAS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 LDL = DATA / "ldl_chr16_gtex_liver_adipose"
 HPR = "ENSG00000261701.6"
 P, PEOPLE = 12, 400
