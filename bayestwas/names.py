@@ -167,6 +167,13 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "twas_z": Variable(
             (GENE,), "z-score", "classical TWAS z of the mean weights, best context, ancestries combined"
         ),
+        "conditional_z": Variable((GENE,), "z-score", "twas_z given the other genes of the block"),
+        "conditional_z_lead": Variable((GENE,), "z-score", "twas_z given the lead variant of the block"),
+        "permutation_p": Variable(
+            (GENE,), PROBABILITY, "of twas_z with weights that change places; NaN unless its p is below 0.05"
+        ),
+        "n_signals": Variable((GENE,), "signals", "signals of expression in the best context"),
+        "heterogeneity_q": Variable((GENE,), "chi-squared", "Cochran's Q of the effect over these signals"),
     },
     CONSTANT: {
         "position": Variable((VARIANT,), "base pairs, 1-based", "position of the variant"),

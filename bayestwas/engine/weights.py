@@ -368,6 +368,35 @@ def moments(posterior: WeightPosterior) -> tuple[Floats, Floats]:
     return mean.sum(axis=0), np.sqrt(np.maximum(second - mean**2, 0.0).sum(axis=0))
 
 
+def signals(
+    posterior: WeightPosterior, average: Floats, present: float = 0.5
+) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """The single effects that are there in some studies: their numbers (K,), their mean weights given that they
+    are there (K, S, p), and the coefficients of variation of their effects (K,).
+
+    average : (S,) non-negative, sums to one: studies and their shares. A signal is there where its effect is more
+    probably than `present` one that acts in these studies. Its variation is that of the average effect, given the
+    most probable variant.
+    """
+    fit, candidates = posterior.fit, posterior.candidates
+    power = np.einsum("mss->ms", candidates.covariances) @ average > 1e-12
+    alpha = fit.alpha * power[None, None, :]
+    total = alpha.sum(axis=(1, 2))
+    kept = np.flatnonzero(total > present)
+    share = alpha[kept] / total[kept, None, None]
+    mean = np.einsum("lkm,lkms->lsk", share, fit.mean[kept])
+    information, group = _information(posterior)
+    covariance = np.einsum("qmst,s,t->qm", _given(candidates, information)[0], average, average)
+    lead = share.sum(axis=2).argmax(axis=1)
+    rows = np.arange(len(kept))
+    own = share[rows, lead] / share[rows, lead].sum(axis=1, keepdims=True)
+    effect = np.einsum("lms,s->lm", fit.mean[kept, lead], average)
+    first = (own * effect).sum(axis=1)
+    second = (own * (effect**2 + covariance[group[lead]])).sum(axis=1)
+    variation = np.sqrt(np.maximum(second - first**2, 0.0)) / np.maximum(np.abs(first), 1e-12)
+    return kept, mean, variation
+
+
 def _information(posterior: WeightPosterior) -> tuple[Floats, NDArray[np.intp]]:
     """Information (Q, S, S) of groups of variants, and the group of each (p,): variants of the same studies
     share it, since their LD is exact."""

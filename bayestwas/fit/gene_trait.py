@@ -17,6 +17,7 @@ from bayestwas.fit.describe import describe
 from bayestwas.fit.prepared import Prepared, prepare, stored, targets
 from bayestwas.fit.refine import refined
 from bayestwas.fit.settings import Settings
+from bayestwas.fit.triangulation import triangulate
 from bayestwas.fit.weights import chosen_method
 
 
@@ -56,9 +57,9 @@ def fit_genes(
     settings, priors = settings or Settings(), priors or engine.DEFAULT_PRIORS
     began = time.process_time()
     prepared, full = sufficient(locus, weights, priors, settings, seed)
-    return describe(
-        locus, prepared, switched(prepared, full, priors, settings), priors, settings, seed, began
-    )
+    posteriors = switched(prepared, full, priors, settings)
+    result = describe(locus, prepared, posteriors, priors, settings, seed, began)
+    return triangulate(result, locus, weights, prepared, seed)
 
 
 def sufficient(

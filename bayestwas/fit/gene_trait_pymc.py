@@ -120,6 +120,7 @@ def sample_genes(
     converged = replace(signals, converged=fit.attrs["status"] == names.OK)
     full = _posterior(fit[names.POSTERIOR].dataset, prepared, candidates, picks, converged)
     tree = describe(locus, prepared, {"pip": full}, priors, settings, seed, began)
+    triangulate(tree, locus, weights, prepared, seed)
     _say(tree, fit, {gene.gene for gene in prepared.genes}, most_candidates)
     scalars = [str(name) for name, one in fit[names.POSTERIOR].data_vars.items() if one.ndim == 2]
     tree["sampling"] = xr.DataTree(fit[names.POSTERIOR].dataset[[*scalars, "pip"]])

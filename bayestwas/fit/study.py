@@ -34,6 +34,7 @@ from bayestwas.fit.prepared import Prepared, prepare
 from bayestwas.fit.screen import Screen, Screened, screen, with_screen
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.trait_priors import Annotated, BlockSums, TraitPriors, annotated, block_priors, block_sums
+from bayestwas.fit.triangulation import triangulate
 from bayestwas.fit.weight_priors import StudySums, learned_priors, total_sums
 from bayestwas.fit.weights import fit_weights, weight_sums
 
@@ -273,7 +274,8 @@ def _finish(
         over = list(block_priors(learned, ready, known)) if learned.learned else []
         block, full = sufficient(locus, fitted, mean, settings, seed, ready)
         posteriors = switched(block, full, mean, settings, over)
-        return describe(locus, block, posteriors, mean, settings, seed, began)
+        result = describe(locus, block, posteriors, mean, settings, seed, began)
+        return triangulate(result, locus, fitted, block, seed)
     except BayestwasError as error:
         return _failed(source, str(error), settings)
     except Exception as error:

@@ -16,10 +16,9 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.results import text
-from bayestwas.engine.classical import benjamini_hochberg, bonferroni, q_values, two_sided_p
-from bayestwas.engine.credible import bayesian_fdr
 from bayestwas.report.priors import priors_table
 from bayestwas.report.sentences import explanations
+from bayestwas.report.triangulation import triangulated
 
 SIMULATED, REAL = "simulated", "real"
 
@@ -53,24 +52,8 @@ def genes_table(result: xr.DataTree) -> pd.DataFrame:
         "status": constant["status"],
         "reason": constant["reason"],
     }
-    table = _with_error_rates(_table(columns, whole=("tss", "n_variants")))
+    table = triangulated(_table(columns, whole=("tss", "n_variants")), result)
     return _labelled(table.assign(explanation=stored if known else explanations(result)), result)
-
-
-def _with_error_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """The classical side of `twas_z`, one test per gene (best context), and beside `pip` the Bayesian FDR."""
-    p = two_sided_p(table["twas_z"].to_numpy(dtype=float))
-    pip = table["pip"].to_numpy(dtype=float)
-    fitted = np.isfinite(pip)
-    rate = np.full(len(pip), np.nan)
-    rate[fitted] = bayesian_fdr(pip[fitted])
-    rates = {
-        "twas_p": p, "twas_bonferroni": bonferroni(p), "twas_bh": benjamini_hochberg(p), "twas_q": q_values(p),
-    }  # fmt: skip
-    for name, values in reversed(rates.items()):
-        table.insert(table.columns.get_loc("twas_z") + 1, name, values)
-    table.insert(table.columns.get_loc("pip") + 2, "bayesian_fdr", rate)
-    return table
 
 
 def contexts_table(result: xr.DataTree) -> pd.DataFrame:

@@ -392,3 +392,59 @@ def test_twas_z_of_a_result_is_that_of_its_mean_weights(
         np.testing.assert_allclose(
             float(fitted["observed_data"]["twas_z"].sel(gene=gene)), score / np.sqrt(information), rtol=2e-3
         )
+
+
+def test_conditional_z_of_a_result_is_a_regression_on_all_genes(
+    build: Build, fitted: xr.DataTree, settings: Settings
+) -> None:
+    """By hand from weight_mean and z: estimates I^-1 u of all genes at once, and of each with the lead variant."""
+    locus = build()
+    mean = fit_weights(locus, settings=settings)["marginals"]["weight_mean"]
+    z, n = locus["gwas"]["z"].values, np.nanmedian(locus["gwas"]["n"].values, axis=1)
+    genes = [str(gene) for gene in mean["gene"].values]
+    best = [str(fitted["marginals"]["best_context"].sel(gene=gene).item()) for gene in genes]
+    lead = np.zeros(z.shape[1])
+    lead[np.nanargmax(np.nan_to_num(np.abs(z)).max(axis=0))] = 1
+    u, information = np.zeros(len(genes) + 1), np.zeros((len(genes) + 1,) * 2)
+    for a, ancestry in enumerate(["EUR", "AFR"]):
+        dosage = locus[f"ld/{ancestry}"]["dosage"].values.astype(float)
+        x = dosage - dosage.mean(axis=1, keepdims=True)
+        norm = np.sqrt((x**2).sum(axis=1))
+        x = x / np.where(norm > 0, norm, 1.0)[:, None]
+        usable = np.isfinite(z[a]) & (norm > 0)
+        rows = [
+            mean.sel(gene=g, context=c, ancestry=ancestry).values for g, c in zip(genes, best, strict=True)
+        ]
+        columns = np.array([*rows, lead]) * usable
+        u += np.sqrt(n[a]) * columns @ np.where(usable, z[a], 0.0)
+        information += n[a] * (columns @ x) @ (columns @ x).T
+    observed = fitted["observed_data"].dataset.sel(gene=genes)
+    inverse = np.linalg.inv(information[:-1, :-1])
+    expected = (inverse @ u[:-1]) / np.sqrt(np.diag(inverse))
+    left = 1 / (np.diag(inverse) * np.diag(information)[:-1])  # share of each gene that the others leave
+    assert (left > 0.05).any()
+    # weights below 1e-6 are dropped, and single precision is stored
+    found = observed["conditional_z"].values
+    np.testing.assert_allclose(found[left > 0.05], expected[left > 0.05], rtol=5e-3, atol=5e-3)
+    assert np.isnan(found[left < 0.05]).all()
+    for g in range(len(genes)):
+        pair = np.linalg.inv(information[np.ix_([g, -1], [g, -1])])
+        expected_lead = (pair @ u[[g, -1]])[0] / np.sqrt(pair[0, 0])
+        if pair[0, 0] * information[g, g] < 20:
+            assert observed["conditional_z_lead"].values[g] == pytest.approx(
+                expected_lead, rel=5e-3, abs=5e-3
+            )
+        else:
+            assert np.isnan(observed["conditional_z_lead"].values[g])
+
+
+def test_permutations_are_made_where_the_z_is_large(fitted: xr.DataTree) -> None:
+    observed = fitted["observed_data"].dataset
+    p = observed["permutation_p"].values
+    large = np.abs(observed["twas_z"].values) > 1.959964
+    assert large.any()
+    np.testing.assert_array_equal(np.isfinite(p), large)
+    assert ((p[large] >= 0.001) & (p[large] <= 1)).all()
+    signals = observed["n_signals"].values
+    assert np.isfinite(signals).all()
+    np.testing.assert_array_equal(np.isfinite(observed["heterogeneity_q"].values), signals > 1)
