@@ -1,4 +1,5 @@
-"""Classical looks at one association from several sides: conditional z, heterogeneity of signals, permutation.
+"""Classical looks at one association from several sides: conditional z, heterogeneity of signals,
+permutation.
 
 All of them need the score and the information of columns of variant effects (genes, signals, single variants)
 over ancestries a, effects per SD of a column taken as the same in all of them:

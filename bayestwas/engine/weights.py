@@ -371,8 +371,8 @@ def moments(posterior: WeightPosterior) -> tuple[Floats, Floats]:
 def signals(
     posterior: WeightPosterior, average: Floats, present: float = 0.5
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """The single effects that are there in some studies: their numbers (K,), their mean weights given that they
-    are there (K, S, p), and the coefficients of variation of their effects (K,).
+    """The single effects that are there in some studies: their numbers (K,), their mean weights given that
+    they are there (K, S, p), and the coefficients of variation of their effects (K,).
 
     average : (S,) non-negative, sums to one: studies and their shares. A signal is there where its effect is more
     probably than `present` one that acts in these studies. Its variation is that of the average effect, given the

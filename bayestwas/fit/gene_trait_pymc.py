@@ -29,6 +29,7 @@ from bayestwas.fit.gene_trait import sufficient
 from bayestwas.fit.prepared import SETS, Prepared, gene_seed, targets
 from bayestwas.fit.sampling import Sampling, compile_model, find_model
 from bayestwas.fit.settings import Settings
+from bayestwas.fit.triangulation import triangulate
 from bayestwas.models import Model
 
 Floats = NDArray[np.float64]

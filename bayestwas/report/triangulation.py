@@ -25,7 +25,7 @@ DIFFERENT = 0.01  # p of Cochran's Q under which signals disagree
 SURE = 0.9  # posterior probability of a sign that is called
 
 # label, what it means, when it holds: the first that holds is the label (docs/triangulation.md)
-Row = Mapping[str, Any]
+Row = Mapping[str, Any] | pd.Series
 RULES: tuple[tuple[str, str, Callable[[Row], bool]], ...] = (
     ("not fitted", "the gene has no PIP", lambda row: np.isnan(row["pip"])),
     (
@@ -89,7 +89,7 @@ def triangulated(table: pd.DataFrame, result: xr.DataTree) -> pd.DataFrame:
     }
     out = _inserted(table, "twas_z", after_z)
     out = _inserted(out, "pip_mcse", {"bayesian_fdr": _rate(table["pip"].to_numpy(dtype=float))})
-    labels = [agreement(row) for row in out.assign(grcp=np.nan).to_dict("records")]
+    labels = [agreement(row) for _, row in out.assign(grcp=np.nan).iterrows()]
     return _inserted(out, "direction", {"agreement": labels})
 
 

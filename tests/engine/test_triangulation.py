@@ -33,9 +33,8 @@ def people() -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def summaries(people: tuple[list[np.ndarray], list[np.ndarray]]) -> tuple:
-    genotypes, traits = people
     z = np.array([x.T @ y / np.sqrt(len(y)) for x, y in zip(*people, strict=True)])
-    return z, np.array(PEOPLE, float), [MatrixLD(x.T @ x / len(x)) for x in genotypes]
+    return z, np.array(PEOPLE, float), [MatrixLD(x.T @ x / len(x)) for x in people[0]]
 
 
 def rows(weights: np.ndarray) -> list[tuple[sparse.csr_array, ...]]:
@@ -44,8 +43,8 @@ def rows(weights: np.ndarray) -> list[tuple[sparse.csr_array, ...]]:
 
 
 def regression(people: tuple, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares of the trait on predicted expression of all people of both ancestries, residual variance one:
-    estimates and their covariance."""
+    """Least squares of the trait on predicted expression of all people of both ancestries, residual variance
+    one: estimates and their covariance."""
     design = np.concatenate([x @ weights[:, a].T for a, x in enumerate(people[0])])
     inverse = np.linalg.inv(design.T @ design)
     return inverse @ design.T @ np.concatenate(people[1]), inverse

@@ -397,7 +397,8 @@ def test_twas_z_of_a_result_is_that_of_its_mean_weights(
 def test_conditional_z_of_a_result_is_a_regression_on_all_genes(
     build: Build, fitted: xr.DataTree, settings: Settings
 ) -> None:
-    """By hand from weight_mean and z: estimates I^-1 u of all genes at once, and of each with the lead variant."""
+    """By hand from weight_mean and z: estimates I^-1 u of all genes at once, and of each with the lead
+    variant."""
     locus = build()
     mean = fit_weights(locus, settings=settings)["marginals"]["weight_mean"]
     z, n = locus["gwas"]["z"].values, np.nanmedian(locus["gwas"]["n"].values, axis=1)
