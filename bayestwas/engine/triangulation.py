@@ -6,8 +6,8 @@ over ancestries a, effects per SD of a column taken as the same in all of them:
 
     u_t = sum_a sqrt(n_a) c_ta' z_a,    I_ts = sum_a n_a c_ta' R_a c_sa
 
-A regression of the trait on the columns has the estimates I^-1 u with covariance I^-1 (residual variance 1, as
-effects are small), so that everything here is least squares. Weights and LD count as known.
+A regression of the trait on the columns has the estimates I^-1 u with covariance I^-1 (residual variance 1,
+as effects are small), so that everything here is least squares. Weights and LD count as known.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def scores(
 
 
 def conditional_z(u: Floats, information: Floats, column: int, given: Sequence[int]) -> float:
-    """z of one column in a regression on it and those `given` together; NaN where they predict it to more than
-    1 - LEFT of its variance.
+    """z of one column in a regression on it and those `given` together; NaN where they predict it to more
+    than 1 - LEFT of its variance.
 
     (u_t - I_tG I_GG^-1 u_G) / sqrt(I_tt - I_tG I_GG^-1 I_Gt), as of conditional TWAS (Mancuso et al. 2017,
     doi:10.1016/j.ajhg.2017.01.031) and conditional GWAS of summary statistics (Yang et al. 2012,
@@ -78,14 +78,15 @@ def conditional_z(u: Floats, information: Floats, column: int, given: Sequence[i
 
 
 def heterogeneity(u: Floats, information: Floats, spread: Floats | None = None) -> tuple[float, int]:
-    """Cochran's Q over L signals of one gene, and its degrees of freedom: does every signal say the same of the
-    effect of expression on the trait?
+    """Cochran's Q over L signals of one gene, and its degrees of freedom: does every signal say the same of
+    the effect of expression on the trait?
 
-    With theta = I^-1 u the effects by signal, V = I^-1 + theta_0^2 diag(spread^2) and theta_0 the effect common
-    to all, Q = sum of squares of theta about their mean weighted by V^-1: chi-squared of L - 1 degrees of freedom
-    where all are the same. `spread` (L,) is the coefficient of variation of each signal's effect on expression
-    (modified second-order weights; Bowden et al. 2019, doi:10.1093/ije/dyy258); None: effects are known, and
-    Q = u' I^-1 u - (sum u)^2 / sum I, the chi-squared of the signals apart less that of the gene.
+    With theta = I^-1 u the effects by signal, V = I^-1 + theta_0^2 diag(spread^2) and theta_0 the effect
+    common to all, Q = sum of squares of theta about their mean weighted by V^-1: chi-squared of L - 1 degrees
+    of freedom where all are the same. `spread` (L,) is the coefficient of variation of each signal's effect
+    on expression (modified second-order weights; Bowden et al. 2019, doi:10.1093/ije/dyy258); None: effects
+    are known, and Q = u' I^-1 u - (sum u)^2 / sum I, the chi-squared of the signals apart less that of the
+    gene.
 
     (NaN, 0) for fewer than two signals that differ.
     """
@@ -115,12 +116,12 @@ def permutation_p(
     rng: np.random.Generator,
     permutations: int = 999,
 ) -> float:
-    """(1 + permutations with a TWAS z as large) / (1 + permutations): would weights as large on other variants of
-    the window predict the trait as well?
+    """(1 + permutations with a TWAS z as large) / (1 + permutations): would weights as large on other
+    variants of the window predict the trait as well?
 
-    The weights of `column` (A rows (1, p)) change places among the variants of `window`, in all ancestries alike,
-    the GWAS and its LD stay (Gusev et al. 2016, doi:10.1038/ng.3506). Weights under SMALL of the largest are left
-    out. NaN where no weight falls on a variant of the window with a z-score.
+    The weights of `column` (A rows (1, p)) change places among the variants of `window`, in all ancestries
+    alike, the GWAS and its LD stay (Gusev et al. 2016, doi:10.1038/ng.3506). Weights under SMALL of the
+    largest are left out. NaN where no weight falls on a variant of the window with a z-score.
     """
     usable = np.array([np.isfinite(row) & (one.variance > 0) for row, one in zip(z, ld, strict=True)])
     window = window[usable[:, window].any(axis=0)]

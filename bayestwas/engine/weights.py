@@ -374,9 +374,9 @@ def signals(
     """The single effects that are there in some studies: their numbers (K,), their mean weights given that
     they are there (K, S, p), and the coefficients of variation of their effects (K,).
 
-    average : (S,) non-negative, sums to one: studies and their shares. A signal is there where its effect is more
-    probably than `present` one that acts in these studies. Its variation is that of the average effect, given the
-    most probable variant.
+    average : (S,) non-negative, sums to one: studies and their shares. A signal is there where its effect is
+    more probably than `present` one that acts in these studies. Its variation is that of the average effect,
+    given the most probable variant.
     """
     fit, candidates = posterior.fit, posterior.candidates
     power = np.einsum("mss->ms", candidates.covariances) @ average > 1e-12
