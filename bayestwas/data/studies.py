@@ -16,6 +16,7 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.annotations import NO_ANNOTATIONS, Annotations
+from bayestwas.data.ld_regions import ArrayPart, RegionalCorrelation
 from bayestwas.data.variants import COLUMNS, check_variants
 from bayestwas.data.weights import FinishedWeights
 from bayestwas.errors import InputError
@@ -114,13 +115,14 @@ def _in_range(dosage: np.ndarray) -> bool:
 class LDMatrix:
     """An LD reference given as a matrix of correlations.
 
-    `correlation`: (p, p) of the effect alleles of `variants`; rows and columns that are NaN throughout belong
-    to variants without LD. `n_ref`: people behind it. Raises `InputError`.
+    `correlation`: (p, p) of the effect alleles of `variants`, or what stands for it where it lies in several
+    files; rows and columns that are NaN throughout belong to variants without LD. `n_ref`: people behind it.
+    Raises `InputError`.
     """
 
     name: str
     variants: pd.DataFrame
-    correlation: np.ndarray
+    correlation: np.ndarray | RegionalCorrelation
     n_ref: float
 
     def __post_init__(self) -> None:
@@ -138,6 +140,13 @@ class LDMatrix:
                 "n_ref is the number of people the correlations were computed from",
                 "Give the size of the reference panel",
             )
+
+    def part(self, rows: np.ndarray) -> Callable[[], np.ndarray]:
+        """What gives the correlations of the variants `rows` when called: picklable, and files are read
+        then."""
+        if isinstance(self.correlation, RegionalCorrelation):
+            return self.correlation.part(rows)
+        return ArrayPart(self.correlation[np.ix_(rows, rows)])
 
 
 def gwas_dataset(source: str, table: pd.DataFrame) -> xr.Dataset:

@@ -26,7 +26,7 @@ from bayestwas.harmonise.alleles import (
     canonical_ids,
 )
 from bayestwas.harmonise.annotations import MatchedAnnotations, match_annotations
-from bayestwas.harmonise.files import FileNames, name_files, variant_files
+from bayestwas.harmonise.files import FileNames, name_files, seam_notes, variant_files
 from bayestwas.harmonise.finished import as_prepared, marked, weight_genes, weight_rows
 from bayestwas.harmonise.fit_together import check_builds, check_overlap, overlap_matrix
 from bayestwas.harmonise.genes import (
@@ -149,6 +149,7 @@ def harmonise(study: Study) -> Harmonised:
         *standing,
         *_palindromes(ledger),
         *_notes(study, counted),
+        *seam_notes(study, named, rows, spans),
         *matched.notes,
     )
     parts = (rows, signs, tuple(prepared), named, spans, matched)
@@ -373,7 +374,7 @@ def _ld_rows(h: Harmonised, ancestry: str, here: slice) -> tuple[str | MatrixRow
         return name, float(h.study.n_ref.get(ancestry, len(ld.samples)))
     rows = h.rows[name][here]
     held = rows[rows >= 0]
-    part = MatrixRows(ld.correlation[np.ix_(held, held)], rows, h.signs[name][here])
+    part = MatrixRows(ld.part(held), rows, h.signs[name][here])
     return part, float(h.study.n_ref.get(ancestry, ld.n_ref))
 
 

@@ -3,13 +3,14 @@ frequencies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayestwas.data.ld_regions import RegionalCorrelation
 from bayestwas.data.reading import reading_of
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
 from bayestwas.data.variants import COLUMNS, block_number, chromosome_labels
@@ -148,3 +149,28 @@ def _dosage_frequency(genotypes: Genotypes) -> Callable[[np.ndarray], np.ndarray
         return out
 
     return frequency
+
+
+def seam_notes(
+    study: Study, named: FileNames, rows: Mapping[str, np.ndarray], spans: Mapping[str, tuple[int, int]]
+) -> list[str]:
+    """A sentence per LD reference of several files of which one alone does not hold all variants of a
+    block."""
+    notes = []
+    for ancestry, name in named.ld.items():
+        ld = study.ld[ancestry]
+        if not isinstance(ld, LDMatrix) or not isinstance(ld.correlation, RegionalCorrelation):
+            continue
+        seams = []
+        for block, (first, last) in spans.items():
+            held = rows[name][first:last]
+            if len(ld.correlation.part(held[held >= 0]).parts) > 1:
+                seams.append(block)
+        if seams:
+            listed = ", ".join(seams[:3]) + (" ..." if len(seams) > 3 else "")
+            notes.append(
+                f"{name}: {len(seams)} of {len(spans)} blocks lie in several LD files ({listed}); correlations "
+                "of variants in different files count as 0. Blocks that fit into the files, in [blocks], "
+                "avoid it"
+            )
+    return notes

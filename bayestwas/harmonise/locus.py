@@ -37,18 +37,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class MatrixRows:
-    """The part of an LD matrix that one block needs, in the orientation of the file."""
+    """The part of an LD matrix that one block needs, in the orientation of the file; read when asked for."""
 
-    correlation: np.ndarray
+    correlation: Callable[[], np.ndarray]
     rows: np.ndarray
     signs: np.ndarray
 
     def oriented(self) -> np.ndarray:
         """(variants, variants) correlations of the effect alleles; NaN rows and columns where absent."""
         present = np.flatnonzero(self.rows >= 0)
-        sign = self.signs[present].astype(self.correlation.dtype)
-        out = np.full((len(self.rows), len(self.rows)), np.nan, dtype=self.correlation.dtype)
-        out[np.ix_(present, present)] = self.correlation * np.outer(sign, sign)
+        correlation = self.correlation()
+        sign = self.signs[present].astype(correlation.dtype)
+        out = np.full((len(self.rows), len(self.rows)), np.nan, dtype=correlation.dtype)
+        out[np.ix_(present, present)] = correlation * np.outer(sign, sign)
         return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,7 @@ import pandas as pd
 from bayestwas.data.studies import LDMatrix
 from bayestwas.data.variants import parse_variant_ids
 from bayestwas.errors import InputError
-
-_UNIT = (
-    1e-3  # of a diagonal from 1, of |r| above 1, of the two halves from each other: rounding to 3 decimals
-)
-# Rounding to d decimals moves eigenvalues by about 2 sqrt(p) 10^-d / sqrt(12): four decimals are let pass.
-_EIGENVALUE = 2e-4
-_R2_VARIANTS = 10  # fewer variants can be all positively correlated by chance
-_WEAK = (0.01, 0.3)  # pairs in weak LD have correlations of both signs, whatever the alleles
-_WEAK_PAIRS = 10  # all positive by chance: 1 in 1,000
+from bayestwas.io.ld_checks import check_correlations
 
 
 def read_ld_matrix(path: str | Path, n_ref: float, name: str | None = None) -> LDMatrix:
@@ -32,7 +25,7 @@ def read_ld_matrix(path: str | Path, n_ref: float, name: str | None = None) -> L
     symmetric, with a unit diagonal, |r| <= 1 and no negative eigenvalue, and looks like r rather than r2.
     """
     path = Path(path)
-    arrays = _load(path)
+    arrays = _checked(path, load_npz(path))
     ld = arrays["ld"]
     ids = np.asarray(arrays["variant_id"]).astype(str).astype(object)
     if ld.ndim != 2 or ld.shape != (len(ids), len(ids)):
@@ -42,19 +35,20 @@ def read_ld_matrix(path: str | Path, n_ref: float, name: str | None = None) -> L
             "Write ld and variant_id of the same variants, in the same order",
         )
     ld = ld if ld.dtype in (np.float32, np.float64) else ld.astype(float)
-    _check_matrix(path, ld, ids)
-    return LDMatrix(name or path.name, _variants(path, ids, arrays), ld, float(n_ref))
+    check_correlations(path, ld, ids)
+    return LDMatrix(name or path.name, named_variants(path, ids, arrays), ld, float(n_ref))
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def load_npz(path: Path, leave_out: str = "") -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, by name; Python objects are never unpickled. Raises `InputError`."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files if key != leave_out}
     except FileNotFoundError:
         raise InputError(
             f"LD matrix {path} does not exist", "Every file that is named can be read", "Correct the path"
         ) from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         why = str(error).splitlines()[0]
         if "pickle" in why:  # numpy's advice to load it unsafely is none for a file from elsewhere
             why = "it holds Python objects, or is no such file at all"
@@ -63,6 +57,9 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             "An LD matrix is an .npz file of plain arrays (numbers and text, no Python objects)",
             "Write it with numpy.savez(path, ld=ld, variant_id=ids.astype(str))",
         ) from error
+
+
+def _checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     lacking = [key for key in ("ld", "variant_id") if key not in arrays]
     if lacking:
         raise InputError(
@@ -79,7 +76,9 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _variants(path: Path, ids: np.ndarray, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+def named_variants(path: Path, ids: np.ndarray, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The variants that identifiers spell out, with the alleles of `arrays` where it has them. Raises
+    `InputError`."""
     parsed = parse_variant_ids(ids)
     bad = parsed["position"].isna().to_numpy()
     if bad.any():
@@ -109,67 +108,3 @@ def _variants(path: Path, ids: np.ndarray, arrays: dict[str, np.ndarray]) -> pd.
                 )
             table[key] = np.char.upper(arrays[key].astype(str)).astype(object)
     return table
-
-
-def _check_matrix(path: Path, ld: np.ndarray, ids: np.ndarray) -> None:
-    absent = np.isnan(ld).all(axis=1) & np.isnan(ld).all(axis=0)
-    if absent.any():
-        ld, ids = ld[np.ix_(~absent, ~absent)], ids[~absent]
-    if not len(ids):
-        raise InputError(
-            f"{path}: no variant has LD", "An LD matrix holds correlations", "Write the matrix again"
-        )
-    worst = ""
-    if not np.isfinite(ld).all():
-        row, column = divmod(int(np.argmax(~np.isfinite(ld))), len(ld))
-        worst = f"ld[{ids[row]}, {ids[column]}] is {ld[row, column]}"
-    elif np.abs(ld).max() > 1 + _UNIT:
-        row, column = divmod(int(np.abs(ld).argmax()), len(ld))
-        worst = f"ld[{ids[row]}, {ids[column]}] = {ld[row, column]:.4g}"
-    elif np.abs(ld.diagonal() - 1).max() > _UNIT:
-        row = int(np.abs(ld.diagonal() - 1).argmax())
-        worst = f"ld[{ids[row]}, {ids[row]}] = {ld[row, row]:.4g} on the diagonal"
-    elif np.abs(ld - ld.T).max() > _UNIT:
-        row, column = divmod(int(np.abs(ld - ld.T).argmax()), len(ld))
-        pair = f"ld[{ids[row]}, {ids[column]}] = {ld[row, column]:.4g}"
-        worst = f"{pair} and {ld[column, row]:.4g} the other way round"
-    if worst:
-        raise InputError(
-            f"{path}: {worst}",
-            "An LD matrix holds correlations: finite, between -1 and 1, 1 on the diagonal, symmetric",
-            "Compute it again as correlations of dosages (plink --r square), not covariances or half a "
-            "matrix",
-        )
-    _check_signs(path, ld)
-    _check_eigenvalues(path, ld)
-
-
-def _check_signs(path: Path, ld: np.ndarray) -> None:
-    above = ld[np.triu_indices(len(ld), 1)]
-    weak = int(((above > _WEAK[0]) & (above < _WEAK[1])).sum())
-    if len(ld) >= _R2_VARIANTS and above.min() >= 0 and weak >= _WEAK_PAIRS:
-        raise InputError(
-            f"{path}: no correlation among {len(ld)} variants is negative, though {weak} pairs are in weak "
-            "LD: "
-            "this looks like r2",
-            "An LD matrix holds r, with its sign, not r2",
-            "Compute it again with plink --r square (not --r2)",
-        )
-
-
-def _check_eigenvalues(path: Path, ld: np.ndarray) -> None:
-    """A Cholesky factor of the matrix plus the tolerance exists exactly when no eigenvalue lies below it."""
-    tolerance = _EIGENVALUE * np.sqrt(len(ld))
-    shifted = ld.astype(float)
-    shifted = (shifted + shifted.T) / 2
-    shifted[np.diag_indices_from(shifted)] += tolerance
-    try:
-        np.linalg.cholesky(shifted)
-    except np.linalg.LinAlgError:
-        smallest = float(np.linalg.eigvalsh(shifted)[0]) - tolerance
-        raise InputError(
-            f"{path}: the smallest eigenvalue is {smallest:.3g}: the matrix is not positive semidefinite",
-            f"A matrix of correlations has no negative eigenvalue (tolerance {tolerance:.1g} for rounding)",
-            "Compute all correlations from the same people, without pairwise deletion or entries edited by "
-            "hand",
-        ) from None

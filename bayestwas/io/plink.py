@@ -62,7 +62,7 @@ def open_plink(prefix: str | Path, name: str | None = None) -> Genotypes:
     bed, bim, fam = plink_files(prefix)
     for path in (bed, bim, fam):
         require_file(path, "PLINK file")
-    variants = _read_bim(bim)
+    variants = read_bim(bim)
     samples = _read_fam(fam)
     _check_bed(bed, len(samples), len(variants))
     loader = PlinkDosages(bed, len(samples), len(variants))
@@ -98,7 +98,8 @@ def _read_columns(path: Path, columns: tuple[str, ...], what: str) -> pd.DataFra
     return table
 
 
-def _read_bim(path: Path) -> pd.DataFrame:
+def read_bim(path: Path) -> pd.DataFrame:
+    """The variants of a .bim file; the counted allele is A1. Raises `InputError`."""
     columns = ("chromosome", "variant_id", "cm", "position", "A1", "A2")
     table = _read_columns(path, columns, "variant")
     position = pd.to_numeric(table["position"], errors="coerce")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -24,14 +23,12 @@ def gwas_of_study(
     path: Path,
     tree: Mapping[str, Any],
     labels: Mapping[Path, str],
-    blocks: pd.DataFrame | None,
+    inside: pd.DataFrame,
     ld: Mapping[str, Genotypes | LDMatrix],
     panels: Sequence[Panel],
-    cis_window: int,
 ) -> dict[str, xr.Dataset]:
-    """The GWAS of every ancestry; rows outside the blocks (or, without blocks, the windows of the genes) are
-    counted and passed over. Raises `StudyFileError` and `InputError`."""
-    inside = _windows(panels, cis_window) if blocks is None else blocks
+    """The GWAS of every ancestry; rows outside `inside` (`study_weights.windows`) are counted and passed over.
+    Raises `StudyFileError` and `InputError`."""
     tables = [*(reference.variants for reference in ld.values())]
     tables += [panel.genotypes.variants for panel in panels]
     out = {}
@@ -79,17 +76,6 @@ def _lift(path: Path, number: int, entry: Mapping[str, Any], build: str) -> Lift
             "Add build = the build of the GWAS under [[gwas]], or remove chain",
         )
     return None if chain is None else open_chain(path.parent / chain)
-
-
-def _windows(panels: Sequence[Panel], cis_window: int) -> pd.DataFrame:
-    """The cis-windows of all genes: chromosome, start and end, 0-based and half-open."""
-    parts = []
-    for panel in panels:
-        tss = panel.expression["tss"].values
-        chromosome = chromosome_labels(panel.expression["chromosome"].values)
-        edges = {"start": np.maximum(tss - 1 - cis_window, 0), "end": tss + cis_window}
-        parts.append(pd.DataFrame({"chromosome": chromosome, **edges}))
-    return pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
 def _known(tables: Sequence[pd.DataFrame]) -> Callable[[], pd.DataFrame]:

@@ -18,7 +18,7 @@ from bayestwas.errors import StudyFileError, nearest
 from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
 from bayestwas.io.blocks import read_blocks
 from bayestwas.io.expression import read_covariates, read_expression
-from bayestwas.io.ld import read_ld_matrix
+from bayestwas.io.ld_files import find_ld_files, read_ld
 from bayestwas.io.plink import open_plink, plink_files
 from bayestwas.io.tables import open_text
 from bayestwas.run.gwas_files import gwas_of_study
@@ -73,7 +73,11 @@ KEYS: dict[str, dict[str, Key]] = {
     "ld": {
         "ancestry": Key(_TEXT, True, "ancestry of the reference"),
         "genotypes": Key(_TEXT, False, "PLINK 1 prefix"),
-        "matrix": Key(_TEXT, False, ".npz with ld and variant_id"),
+        "matrix": Key(
+            _TEXT,
+            False,
+            "correlations: .npz, .npy, .RDS or .ld, with the table of variants beside it; * for many files",
+        ),
         "n": Key(_NUMBER, False, "people behind the matrix"),
         "in_sample": Key(
             (bool,), False, "true where the LD is that of the GWAS sample itself, so that it is exact"
@@ -129,13 +133,6 @@ def read_study(path: str | Path) -> Study:
             plink[bed] = open_plink(folder / entry["genotypes"], labels[bed].removesuffix(".bed"))
         return plink[bed]
 
-    ld: dict[str, Genotypes | LDMatrix] = {}
-    for entry in tree["ld"]:
-        if "matrix" in entry:
-            file = folder / entry["matrix"]
-            ld[entry["ancestry"]] = read_ld_matrix(file, entry.get("n", math.inf), labels[file])
-        else:
-            ld[entry["ancestry"]] = genotypes(entry)
     panels = []
     for entry in tree["expression"]:
         phenotypes = folder / entry["phenotypes"]
@@ -153,7 +150,17 @@ def read_study(path: str | Path) -> Study:
     cis_window = int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW))
     weights = read_weight_panels(folder, tree["weights"], labels)
     inside = windows(blocks, panels, weights, cis_window)
-    gwas = gwas_of_study(path, tree, labels, inside, ld, panels, cis_window)
+    ld: dict[str, Genotypes | LDMatrix] = {}
+    for number, entry in enumerate(tree["ld"], start=1):
+        if "matrix" in entry:
+            key = f"[[ld]] number {number} matrix {entry['matrix']}"
+            label = _relative(folder, folder / entry["matrix"])
+            matrices = files[key]
+            name = labels[matrices[0]] if len(matrices) == 1 else label
+            ld[entry["ancestry"]], files[key] = read_ld(matrices, entry.get("n", math.inf), name, inside)
+        else:
+            ld[entry["ancestry"]] = genotypes(entry)
+    gwas = gwas_of_study(path, tree, labels, inside, ld, panels)
     weights = tuple(placed(panel, gwas[panel.ancestry]) for panel in weights)
     gene_level = not tree["ld"]
     if gene_level:
@@ -300,7 +307,7 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
         if len(given) != 1:
             raise StudyFileError(
                 place.say(f"has {' and '.join(given) or 'neither genotypes nor matrix'}"),
-                "An LD reference is either genotypes (a PLINK 1 prefix) or a matrix (.npz)",
+                "An LD reference is either genotypes (a PLINK 1 prefix) or a matrix (.npz, .npy, .RDS, .ld)",
                 "Give one of the two",
             )
         if "matrix" in entry and "n" not in entry and not entry.get("in_sample"):
@@ -369,6 +376,8 @@ def _behind(path: Path, key: str) -> tuple[Path, ...]:
     """The files that one name stands for; a name that stands for none is given back as it is."""
     if key == "genotypes":
         return tuple(plink_files(path))
+    if key == "matrix":
+        return find_ld_files(path) or (path,)
     return (tuple(annotation_files(path).values()) if key == "variants" else ()) or (path,)
 
 

@@ -90,10 +90,10 @@ def read_weight_panels(
 
 def windows(
     blocks: pd.DataFrame | None, panels: Sequence[Panel], weights: Sequence[WeightPanel], cis_window: int
-) -> pd.DataFrame | None:
-    """Where the GWAS of a study with finished weights is read: its blocks, or the windows of all genes; the
-    whole genome where a file of weights has no positions."""
-    if blocks is not None or not weights:
+) -> pd.DataFrame:
+    """Where the GWAS and the LD of a study are read: its blocks, or the windows of all genes; the whole genome
+    where a file of weights has no positions."""
+    if blocks is not None:
         return blocks
     if any((panel.weights.table["position"] <= 0).any() for panel in weights):
         chromosomes = [str(c) for c in (*range(1, 23), "X")]
