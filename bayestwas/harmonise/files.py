@@ -169,8 +169,8 @@ def seam_notes(
         if seams:
             listed = ", ".join(seams[:3]) + (" ..." if len(seams) > 3 else "")
             notes.append(
-                f"{name}: {len(seams)} of {len(spans)} blocks lie in several LD files ({listed}); correlations "
-                "of variants in different files count as 0. Blocks that fit into the files, in [blocks], "
+                f"{name}: {len(seams)} of {len(spans)} blocks lie in several LD files ({listed}); "
+                "correlations of variants in different files count as 0. Blocks that fit into the files, in [blocks], "
                 "avoid it"
             )
     return notes

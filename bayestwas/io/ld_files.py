@@ -55,9 +55,9 @@ def read_ld(
     files: Sequence[Path], n_ref: float, name: str, blocks: pd.DataFrame
 ) -> tuple[LDMatrix, tuple[Path, ...]]:
     """`read_ld_matrix` of one file that needs no table, `read_ld_files` of all others."""
-    if len(files) == 1 and files[0].suffix == ".npz" and _table(files[0]) is None:
-        if "ld" in _names(files[0]):
-            return read_ld_matrix(files[0], n_ref, name), tuple(files)
+    first = files[0]
+    if len(files) == 1 and first.suffix == ".npz" and _table(first) is None and "ld" in _names(first):
+        return read_ld_matrix(first, n_ref, name), tuple(files)
     return read_ld_files(files, n_ref, name, blocks)
 
 
@@ -92,9 +92,9 @@ def read_ld_files(
     together = pd.concat(tables, ignore_index=True)
     number, _ = pd.factorize(together["chromosome"])
     order = np.lexsort((together["position"].to_numpy(), number))
-    key = together["chromosome"].str.cat(
-        [together["position"].astype(str), together["effect_allele"], together["other_allele"]], sep=":"
-    )
+    position = together["position"].astype(str)
+    alleles = together["effect_allele"] + ":" + together["other_allele"]
+    key = together["chromosome"] + ":" + position + ":" + alleles
     code = np.empty(len(key), dtype=np.intp)
     code[order], _ = pd.factorize(key.iloc[order])
     variants = together.iloc[order][~key.iloc[order].duplicated()].reset_index(drop=True)

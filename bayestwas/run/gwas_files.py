@@ -27,8 +27,8 @@ def gwas_of_study(
     ld: Mapping[str, Genotypes | LDMatrix],
     panels: Sequence[Panel],
 ) -> dict[str, xr.Dataset]:
-    """The GWAS of every ancestry; rows outside `inside` (`study_weights.windows`) are counted and passed over.
-    Raises `StudyFileError` and `InputError`."""
+    """The GWAS of every ancestry; rows outside `inside` (`study_weights.windows`) are counted and passed
+    over. Raises `StudyFileError` and `InputError`."""
     tables = [*(reference.variants for reference in ld.values())]
     tables += [panel.genotypes.variants for panel in panels]
     out = {}

@@ -91,8 +91,8 @@ def read_weight_panels(
 def windows(
     blocks: pd.DataFrame | None, panels: Sequence[Panel], weights: Sequence[WeightPanel], cis_window: int
 ) -> pd.DataFrame:
-    """Where the GWAS and the LD of a study are read: its blocks, or the windows of all genes; the whole genome
-    where a file of weights has no positions."""
+    """Where the GWAS and the LD of a study are read: its blocks, or the windows of all genes; the whole
+    genome where a file of weights has no positions."""
     if blocks is not None:
         return blocks
     if any((panel.weights.table["position"] <= 0).any() for panel in weights):

@@ -129,7 +129,8 @@ def test_every_layout_gives_back_its_correlations(
     ld, used = read_ld_files([file], 300, "ld", WHOLE)
     assert used[0] == file
     assert ld.variants["position"].tolist() == POSITION.tolist()
-    assert set(ld.variants["effect_allele"]) == {"A"} and set(ld.variants["chromosome"]) == {"20"}
+    assert set(ld.variants["effect_allele"]) == {"A"}
+    assert set(ld.variants["chromosome"]) == {"20"}
     # the doubles that were written; the diagonal of corrcoef is 1 to rounding
     np.testing.assert_allclose(ld.part(np.arange(P))(), correlation, rtol=0, atol=1e-15)
     some = np.array([7, 3, 30])  # in any order
@@ -210,7 +211,9 @@ def test_variants_that_do_not_vary_are_absent(tmp_path: Path, correlation: np.nd
     r[4], r[:, 4] = np.nan, np.nan
     ld, _ = read_ld_files([ctwas(tmp_path, r)], 300, "ld", WHOLE)
     part = ld.part(np.arange(P))()
-    assert np.isnan(part[4]).all() and np.isnan(part[:, 4]).all() and np.isfinite(np.delete(part[0], 4)).all()
+    assert np.isnan(part[4]).all()
+    assert np.isnan(part[:, 4]).all()
+    assert np.isfinite(np.delete(part[0], 4)).all()
 
 
 def test_matrices_of_r_itself(tmp_path: Path, correlation: np.ndarray) -> None:
@@ -287,6 +290,11 @@ def _spoiled(name: str, folder: Path, r: np.ndarray) -> Path:
     return file
 
 
+def _read_all(file: Path) -> np.ndarray:
+    ld, _ = read_ld_files([file], 300, file.name, WHOLE)
+    return ld.part(np.arange(len(ld.variants)))()
+
+
 BAD = {
     "no table": ("has no table of its variants", "PolyFun"),
     "table of another length": ("has shape (40, 40), and the table of its variants 30 rows", "one row"),
@@ -314,9 +322,9 @@ def test_what_is_refused(
     file = _spoiled(case, tmp_path, correlation)
     given, rule = BAD[case]
     with pytest.raises(InputError) as error:
-        ld, _ = read_ld_files([file], 300, file.name, WHOLE)
-        ld.part(np.arange(len(ld.variants)))()
-    assert file.stem in error.value.given and given in error.value.given
+        _read_all(file)
+    assert file.stem in error.value.given
+    assert given in error.value.given
     assert rule in error.value.rule or rule in error.value.remedy
     assert "Traceback" not in str(error.value)
 

@@ -59,7 +59,8 @@ def _with_matrix(study: Path, matrix: str, people: int) -> Path:
     text = study.read_text()
     head, _, tail = text.partition("[[ld]]")
     entry, _, rest = tail.partition("\n\n")
-    assert 'ancestry = "EUR"' in entry and "genotypes" in entry
+    assert 'ancestry = "EUR"' in entry
+    assert "genotypes" in entry
     lines = [line for line in entry.splitlines() if not line.startswith(("genotypes", "in_sample"))]
     entry = "\n".join([*lines, f'matrix = "{matrix}"', f"n = {people}"])
     out = study.with_name("files.toml")
