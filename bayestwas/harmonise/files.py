@@ -170,7 +170,7 @@ def seam_notes(
             listed = ", ".join(seams[:3]) + (" ..." if len(seams) > 3 else "")
             notes.append(
                 f"{name}: {len(seams)} of {len(spans)} blocks lie in several LD files ({listed}); "
-                "correlations of variants in different files count as 0. Blocks that fit into the files, in [blocks], "
-                "avoid it"
+                "correlations of variants in different files count as 0. Blocks that fit into the files, "
+                "in [blocks], avoid it"
             )
     return notes
