@@ -60,6 +60,7 @@ class Variable(NamedTuple):
 
 PROBABILITY = "probability"
 TRAIT_PER_EXPRESSION = "trait SD per SD of total expression"
+DOSAGE = "int8, or float32 where some are imputed; -1 where missing"
 EXPRESSION_PER_GENOTYPE = "expression SD per SD of genotype"
 
 LOCUS_VARIABLES: dict[str, dict[str, Variable]] = {
@@ -82,11 +83,11 @@ LOCUS_VARIABLES: dict[str, dict[str, Variable]] = {
         ),
     },
     LD: {
-        "dosage": Variable((VARIANT, SAMPLE), "copies of the effect allele", "int8, -1 where missing"),
+        "dosage": Variable((VARIANT, SAMPLE), "copies of the effect allele", DOSAGE),
         "correlation": Variable((VARIANT, "variant_"), "correlation", "NaN rows and columns where absent"),
     },
     EXPRESSION: {
-        "dosage": Variable((VARIANT, DONOR), "copies of the effect allele", "int8, -1 where missing"),
+        "dosage": Variable((VARIANT, DONOR), "copies of the effect allele", DOSAGE),
         "expression": Variable((GENE, DONOR), "normalised expression", "one row per gene measured here"),
         "covariates": Variable((COVARIATE, DONOR), "", "projected out of expression and genotypes"),
     },

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayestwas import names
-from bayestwas.data.studies import DEFAULT_CIS_WINDOW, check_dosage, check_label
+from bayestwas.data.studies import DEFAULT_CIS_WINDOW, check_dosage, check_label, compact_dosage
 from bayestwas.errors import InputError
 from bayestwas.names import Variable
 
@@ -18,6 +18,13 @@ ATTRIBUTES = ("block", "chromosome", "start", "end", "build", "study", "simulate
 OPTIONAL = ("covariates",)
 GWAS_CHECKS = ("frequency", "conflict")  # what a GWAS may say beside z and n, for its diagnostics
 ONE_OF = {names.LD: ("dosage", "correlation")}  # exactly one of these per group
+
+
+class ReferenceDosages(NamedTuple):
+    """Dosages (p, people) of an LD reference, whole or imputed, and how many people they count for."""
+
+    dosage: np.ndarray
+    n_ref: float
 
 
 def check_dataset(
@@ -283,9 +290,9 @@ def locus(
 
     `variants`: DataFrame indexed by variant (chromosome:position:other:effect) with chromosome, position,
     effect_allele, other_allele, source_id. `gwas`: ancestry -> (z, n), each (p,), NaN where absent; n may be
-    a scalar. `ld`: ancestry -> dosage int8 (p, n_ref), (dosage, n_ref), or (correlation float (p, p), n_ref);
-    n_ref is infinite where the LD is that of the GWAS itself. `panels`: (context, ancestry, dosage int8 (p,
-    donors), donors, expression DataFrame gene x donor, covariates DataFrame covariate x donor or None).
+    a scalar. `ld`: ancestry -> dosage (p, n_ref), (dosage int8, n_ref), `ReferenceDosages`, or (correlation
+    float (p, p), n_ref); n_ref is infinite where the LD is that of the GWAS itself. Imputed dosages are
+    floats. `panels`: (context, ancestry, dosage (p, donors), donors, expression DataFrame gene x donor, covariates DataFrame covariate x donor or None).
     `genes`: DataFrame indexed by gene with chromosome, tss, status, reason. `start`, `end`: the block,
     0-based half-open; by default the span of the variants. `cis_window`: base pairs on either side of a TSS
     whose variants may act on the gene. `variant_annotation`: DataFrame variant x annotation;
@@ -388,13 +395,14 @@ def _gwas_group(
 def _ld_group(reference: Any) -> xr.Dataset:
     array, n_ref = reference if isinstance(reference, tuple) else (reference, None)
     array = np.asarray(array)
-    if array.dtype.kind == "f" and n_ref is not None:
+    genotypes = isinstance(reference, ReferenceDosages) or n_ref is None
+    if array.dtype.kind == "f" and not genotypes:
         return xr.Dataset(
             {"correlation": ((names.VARIANT, "variant_"), array)}, attrs={"n_ref": float(n_ref)}
         )
     check_dosage(names.LD, array)
     return xr.Dataset(
-        {"dosage": ((names.VARIANT, names.SAMPLE), array.astype(np.int8, copy=False))},
+        {"dosage": ((names.VARIANT, names.SAMPLE), compact_dosage(array))},
         attrs={"n_ref": float(array.shape[1] if n_ref is None else n_ref)},
     )
 
@@ -402,10 +410,11 @@ def _ld_group(reference: Any) -> xr.Dataset:
 def _panel_group(
     dosage: np.ndarray, donors: Any, expression: pd.DataFrame, covariates: pd.DataFrame | None
 ) -> xr.Dataset:
-    check_dosage(names.EXPRESSION, np.asarray(dosage))
+    dosage = np.asarray(dosage)
+    check_dosage(names.EXPRESSION, dosage)
     labels = _text(donors)
     variables: dict[str, Any] = {
-        "dosage": ((names.VARIANT, names.DONOR), np.asarray(dosage).astype(np.int8, copy=False)),
+        "dosage": ((names.VARIANT, names.DONOR), compact_dosage(dosage)),
         "expression": ((names.GENE, names.DONOR), expression[list(labels)].to_numpy(dtype=float)),
     }
     coords: dict[str, Any] = {names.GENE: _text(expression.index), names.DONOR: labels}

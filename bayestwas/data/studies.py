@@ -22,6 +22,7 @@ from bayestwas.data.weights import FinishedWeights
 from bayestwas.errors import InputError
 
 DEFAULT_CIS_WINDOW = 500_000  # base pairs on either side of the TSS
+DEFAULT_MIN_INFO = 0.3  # imputation quality below which a variant is left out of a file, the field's custom
 
 
 def _first_duplicate(values: np.ndarray) -> str | None:
@@ -47,7 +48,7 @@ class ArrayDosages:
     dosage: np.ndarray
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
-        """The rows `index` of the dosages, int8, variants x samples."""
+        """The rows `index` of the dosages, variants x samples."""
         return self.dosage[index]
 
 
@@ -56,14 +57,18 @@ class Genotypes:
     """Genotypes of a set of people, read on demand.
 
     `variants`: DataFrame with chromosome (str), position (int, 1-based), variant_id, effect_allele (the
-    counted allele), other_allele. `samples`: identifiers of the people. `load(index)`: int8 dosages
-    (len(index), samples) of the counted allele with -1 where missing; picklable. Raises `InputError`.
+    counted allele), other_allele. `samples`: identifiers of the people. `load(index)`: dosages (len(index),
+    samples) of the counted allele with -1 where missing, int8 where all are whole, else float32; picklable.
+    `imputed`: dosages may be expected copies, between the whole ones. `info`: (variants,) imputation quality
+    as the file gives it, NaN where it does not; None: nowhere. Raises `InputError`.
     """
 
     name: str
     variants: pd.DataFrame
     samples: np.ndarray
     load: Callable[[np.ndarray], np.ndarray]
+    imputed: bool = False
+    info: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check_variants(self.name, self.variants)
@@ -79,9 +84,10 @@ class Genotypes:
 def genotypes_from_array(
     name: str, variants: pd.DataFrame, samples: np.ndarray, dosage: np.ndarray
 ) -> Genotypes:
-    """`Genotypes` over an array already in memory: `dosage` int8 (variants, samples), -1 where missing.
+    """`Genotypes` over an array already in memory: `dosage` (variants, samples), whole or imputed, -1 where
+    missing.
 
-    Raises `InputError` where shapes differ or a dosage is not -1, 0, 1 or 2.
+    Raises `InputError` where shapes differ or a dosage is neither -1 nor between 0 and 2.
     """
     dosage = np.asarray(dosage)
     if dosage.shape != (len(variants), len(samples)):
@@ -92,23 +98,29 @@ def genotypes_from_array(
             "Transpose the array, or give the matching tables",
         )
     check_dosage(name, dosage)
-    return Genotypes(name, variants, np.asarray(samples), ArrayDosages(dosage.astype(np.int8)))
+    held = compact_dosage(dosage)
+    return Genotypes(name, variants, np.asarray(samples), ArrayDosages(held), held.dtype.kind == "f")
 
 
 def check_dosage(source: str, dosage: np.ndarray) -> None:
-    """Raise `InputError` unless every dosage is -1 (missing), 0, 1 or 2."""
+    """Raise `InputError` unless every dosage is -1 (missing) or between 0 and 2."""
+    whole = dosage.dtype.kind != "f"
     if dosage.size and not (
-        np.isin(dosage, (-1, 0, 1, 2)).all() if dosage.dtype.kind == "f" else _in_range(dosage)
+        dosage.min() >= -1 and dosage.max() <= 2 and (whole or bool(((dosage == -1) | (dosage >= 0)).all()))
     ):
         raise InputError(
             f"{source}: dosages between {dosage.min()} and {dosage.max()}",
-            "A dosage is 0, 1 or 2 copies of the effect allele, -1 where missing",
-            "Round imputed dosages to the most likely genotype",
+            "A dosage is 0 to 2 copies of the effect allele, -1 where missing",
+            "Write expected copies, which imputation gives as dosages (DS)",
         )
 
 
-def _in_range(dosage: np.ndarray) -> bool:
-    return bool(dosage.min() >= -1 and dosage.max() <= 2)
+def compact_dosage(dosage: np.ndarray) -> np.ndarray:
+    """The same dosages as int8 where all are whole, as float32 where some are imputed."""
+    if dosage.dtype.kind != "f":
+        return dosage.astype(np.int8, copy=False)
+    whole = dosage.astype(np.int8)
+    return whole if np.array_equal(whole, dosage) else dosage.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -274,7 +286,8 @@ class Study:
     `gwas` and `ld` by ancestry; `blocks` a DataFrame (block, chromosome, start, end; 0-based half-open) or
     None; `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base
     pairs on either side of a TSS; `annotations` of variants and genes, not yet matched; `weights` finished
-    ones; `gene_level` where the only LD is that of the covariances of their models.
+    ones; `gene_level` where the only LD is that of the covariances of their models; `min_info` imputation
+    quality below which a variant of imputed genotypes is left out.
     """
 
     name: str
@@ -291,6 +304,7 @@ class Study:
     annotations: Annotations = NO_ANNOTATIONS
     weights: tuple[WeightPanel, ...] = ()
     gene_level: bool = False
+    min_info: float = DEFAULT_MIN_INFO
 
     def __post_init__(self) -> None:
         without = sorted(set(self.gwas) - set(self.ld))
@@ -305,4 +319,10 @@ class Study:
                 f"study {self.name}: cis_window = {self.cis_window}",
                 "The cis-window is a number of base pairs above zero, on either side of the TSS",
                 f"Give cis_window = {DEFAULT_CIS_WINDOW}, for example",
+            )
+        if not 0 <= self.min_info <= 1:
+            raise InputError(
+                f"study {self.name}: min_info = {self.min_info}",
+                "The least imputation quality (INFO) is between 0, which keeps every variant, and 1",
+                f"Give min_info = {DEFAULT_MIN_INFO}, for example",
             )

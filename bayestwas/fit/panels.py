@@ -94,7 +94,7 @@ def _residual(rows: Floats, basis: Floats) -> Floats:
     return rows - (rows @ basis) @ basis.T
 
 
-def _imputed(dosage: NDArray[np.int8], min_allele_count: int) -> Floats:
+def _imputed(dosage: NDArray[np.generic], min_allele_count: int) -> Floats:
     """(p, n) dosages with the mean where missing; all zero where too few copies are seen."""
     missing = dosage < 0
     x = np.where(missing, 0, dosage).astype(np.float64)
@@ -119,4 +119,10 @@ def _ld(data: xr.Dataset) -> LD:
     n_ref = float(data.attrs["n_ref"])
     if "correlation" in data:
         return MatrixLD(data["correlation"].values, n_ref)
-    return GenotypeLD(data["dosage"].transpose(names.VARIANT, ...).values, n_ref)
+    dosage = data["dosage"].transpose(names.VARIANT, ...).values
+    if dosage.dtype.kind != "f":
+        return GenotypeLD(dosage, n_ref)
+    factor = _imputed(dosage, 0)  # bits cannot hold parts of a copy
+    factor -= factor.mean(axis=1, keepdims=True)
+    factor[(factor**2).mean(axis=1) < 1e-9] = 0.0
+    return FactorLD(factor.T, n_ref)

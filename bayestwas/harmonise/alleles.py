@@ -56,6 +56,13 @@ class VariantFile:
     outside: int
     frequency: Callable[[np.ndarray], np.ndarray] = _no_frequency
 
+    def usable(self) -> np.ndarray:
+        """Rows of the table with known alleles and no reason against them."""
+        known = [
+            ~self.table[allele].isin(_UNKNOWN).to_numpy() for allele in ("effect_allele", "other_allele")
+        ]
+        return np.flatnonzero((self.unusable == "") & known[0] & known[1])
+
 
 @dataclass(frozen=True)
 class Alignment:

@@ -16,6 +16,7 @@ from bayestwas.data.studies import Genotypes, LDMatrix, Study
 from bayestwas.data.variants import COLUMNS, block_number, chromosome_labels
 from bayestwas.harmonise.alleles import VariantFile
 from bayestwas.harmonise.finished import weight_variants
+from bayestwas.harmonise.imputation import imputation_quality
 
 _CHUNK = 2048  # variants read at once when frequencies are wanted
 
@@ -94,14 +95,27 @@ def variant_files(study: Study, blocks: pd.DataFrame, named: FileNames) -> list[
             )
             files[name] = _inside(name, ancestry, ld.variants, blocks, None, absent)
         elif name not in files:
-            files[name] = _inside(name, ancestry, ld.variants, blocks, _dosage_frequency(ld))
+            files[name] = _genotype_file(name, ancestry, ld, blocks, study.min_info)
     for panel, name in zip(study.panels, named.panels, strict=True):
         if name not in files:
-            frequency = _dosage_frequency(panel.genotypes)
-            files[name] = _inside(name, panel.ancestry, panel.genotypes.variants, blocks, frequency)
+            files[name] = _genotype_file(name, panel.ancestry, panel.genotypes, blocks, study.min_info)
     for weights, name in zip(study.weights, named.weights, strict=True):
         files[name] = _inside(name, weights.ancestry, weight_variants(weights), blocks, None)
     return list(files.values())
+
+
+def _genotype_file(
+    name: str, ancestry: str, genotypes: Genotypes, blocks: pd.DataFrame, min_info: float
+) -> VariantFile:
+    """Genotypes without the variants that are imputed too badly; reads the dosages of those inside the blocks
+    where the file does not say how well they are."""
+    file = _inside(name, ancestry, genotypes.variants, blocks, _dosage_frequency(genotypes))
+    if min_info > 0 and (genotypes.imputed or genotypes.info is not None):
+        known = file.usable()
+        poor = np.zeros(len(file.row), dtype=bool)
+        poor[known] = imputation_quality(genotypes, file.row[known]) < min_info  # NaN is not
+        file.unusable[poor] = f"imputation INFO below {min_info:g}"
+    return file
 
 
 def _inside(

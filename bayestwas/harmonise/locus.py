@@ -11,7 +11,7 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.result_schema import blank_result
-from bayestwas.data.schema import locus
+from bayestwas.data.schema import ReferenceDosages, locus
 from bayestwas.harmonise.finished import WeightRows
 
 
@@ -25,10 +25,12 @@ class Rows:
     signs: np.ndarray
 
     def dosage(self) -> np.ndarray:
-        """int8 (variants, samples) of the effect allele; -1 where missing or absent."""
+        """(variants, samples) of the effect allele, -1 where missing or absent: int8, or float32 where some
+        are imputed."""
         present = self.rows >= 0
-        out = np.full((len(self.rows), self.n_samples), -1, dtype=np.int8)
-        out[present] = self.load(self.rows[present])
+        loaded = self.load(self.rows[present])
+        out = np.full((len(self.rows), self.n_samples), -1, dtype=loaded.dtype)
+        out[present] = loaded
         flipped = present & (self.signs < 0)
         turned = out[flipped]
         out[flipped] = np.where(turned >= 0, 2 - turned, turned)
@@ -93,7 +95,9 @@ class LocusReader:
         """Read the genotypes of the block and build the locus (see docs/architecture.md)."""
         dosages = {name: rows.dosage() for name, rows in self.genotypes.items()}
         ld = {
-            ancestry: (given.oriented() if isinstance(given, MatrixRows) else dosages[given], n_ref)
+            ancestry: (given.oriented(), n_ref)
+            if isinstance(given, MatrixRows)
+            else ReferenceDosages(dosages[given], n_ref)
             for ancestry, (given, n_ref) in self.ld.items()
         }
         panels = [

@@ -18,9 +18,10 @@ from bayestwas.io.gwas_layouts import FEW, SYNONYMS, TEXTS, Found, check_columns
 from bayestwas.io.gwas_meta import Meta, read_meta
 from bayestwas.io.gwas_part import Asked, Part, additive, check_part
 from bayestwas.io.gwas_values import Context, check_scale, choose_recipe, needed
-from bayestwas.io.gwas_vcf import is_vcf, vcf_header, vcf_pieces
+from bayestwas.io.gwas_vcf import vcf_header, vcf_pieces
 from bayestwas.io.pieces import NotNumbersError, Wanted, header, pieces
 from bayestwas.io.tables import atomic, require_file
+from bayestwas.io.vcf import is_vcf
 
 MOST_UNUSED = 0.5  # of the rows inside the regions
 

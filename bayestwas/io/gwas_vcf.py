@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +14,18 @@ from bayestwas.data.variants import chromosome_labels, standard_build
 from bayestwas.errors import InputError, nearest
 from bayestwas.io.gwas_meta import Meta
 from bayestwas.io.pieces import PIECE, Wanted
-from bayestwas.io.tables import require_file
+from bayestwas.io.vcf import damaged_vcf, indexed, opened_vcf
 
 _FIELDS = ("ES", "SE", "LP", "AF", "SS", "NS")
 _PLACE = ("#CHROM", "POS", "ID", "REF", "ALT")
-_ENDINGS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 _ASSEMBLY = re.compile(r"(GRCh3[78]|hg19|hg38|b37)", re.IGNORECASE)
 _TOTAL = re.compile(r"Total(?:Cases|Controls)=([0-9.]+)")
-
-
-def is_vcf(path: Path) -> bool:
-    """Whether the ending of a name says VCF or BCF."""
-    return path.name.lower().endswith(_ENDINGS)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    from cyvcf2 import VCF
-
-    require_file(path)
-    try:
-        with _quiet():
-            file = VCF(str(path), gts012=False)
-    except Exception as error:  # cyvcf2 raises bare exceptions
-        raise _damaged(path, error) from error
-    try:
-        yield file
-    finally:
-        file.close()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """htslib writes to stderr what the error says as well."""
-    saved = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path} breaks off or is no VCF ({str(error).strip() or type(error).__name__})",
-        "A file with the ending .vcf, .vcf.gz or .bcf is a whole VCF or BCF file",
-        "Copy or download the file again, or correct its ending",
-    )
 
 
 def vcf_header(path: Path, sample: str | None = None) -> tuple[list[str], Meta]:
     """The columns that `vcf_pieces` gives, and what the header says of build and people. Raises
     `InputError`."""
-    with _opened(path) as file:
+    with opened_vcf(path) as file:
         text, samples = str(file.raw_header), list(file.samples)
         chosen = _choose(path, samples, sample)
     fields = [name for name in _FIELDS if f"##FORMAT=<ID={name}," in text]
@@ -111,7 +66,7 @@ def vcf_pieces(path: Path, wanted: Wanted, sample: str | None = None) -> Iterato
     """One row per ALT allele, with the columns of `vcf_header`; by the index of the file where it has one and
     `wanted.regions` are given. Raises `InputError`."""
     fields = [name for name in wanted.columns if name in _FIELDS]
-    with _opened(path) as file:
+    with opened_vcf(path) as file:
         at = list(file.samples).index(_choose(path, list(file.samples), sample))
         rows: list[tuple[Any, ...]] = []
         first = 0
@@ -128,14 +83,13 @@ def vcf_pieces(path: Path, wanted: Wanted, sample: str | None = None) -> Iterato
         except InputError:
             raise
         except Exception as error:
-            raise _damaged(path, error) from error
+            raise damaged_vcf(path, error) from error
         if rows:
             yield _frame(rows, fields, first)
 
 
 def _variants(path: Path, file: Any, wanted: Wanted) -> Iterator[Any]:
-    indexed = any(Path(f"{path}{ending}").is_file() for ending in (".tbi", ".csi"))
-    if wanted.regions is None or not indexed:
+    if wanted.regions is None or not indexed(path):
         yield from file
         return
     for label in file.seqnames:

@@ -124,15 +124,20 @@ def read_bim(path: Path) -> pd.DataFrame:
 def _read_fam(path: Path) -> np.ndarray:
     columns = ("family", "individual", "father", "mother", "sex", "phenotype")
     individuals = _read_columns(path, columns, "person")["individual"]
-    repeated = individuals[individuals.duplicated()]
+    return require_unique(path, individuals, 1)
+
+
+def require_unique(path: Path, people: pd.Series, first_line: int) -> np.ndarray:
+    """The identifiers of people as an array. Raises `InputError` for one that occurs again."""
+    repeated = people[people.duplicated()]
     if len(repeated):
         raise InputError(
-            f"{path} line {int(repeated.index[0]) + 1}: individual '{repeated.iloc[0]}' occurs more than "
-            "once",
-            "Individual identifiers (column 2) are unique: expression files name donors by them",
-            "Rename the individuals with plink --update-ids",
+            f"{path} line {int(repeated.index[0]) + first_line}: individual '{repeated.iloc[0]}' occurs more "
+            "than once",
+            "Individual identifiers are unique: expression files name donors by them",
+            "Rename the individuals (plink --update-ids)",
         )
-    return individuals.to_numpy(dtype=object)
+    return people.to_numpy(dtype=object)
 
 
 def _check_bed(path: Path, n_samples: int, n_variants: int) -> None:

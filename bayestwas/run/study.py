@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from bayestwas.data.annotations import Annotations
-from bayestwas.data.studies import DEFAULT_CIS_WINDOW, Genotypes, LDMatrix, Panel, Study
+from bayestwas.data.studies import DEFAULT_CIS_WINDOW, DEFAULT_MIN_INFO, Genotypes, LDMatrix, Panel, Study
 from bayestwas.errors import StudyFileError, nearest
 from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
 from bayestwas.io.blocks import read_blocks
 from bayestwas.io.expression import read_covariates, read_expression
+from bayestwas.io.genotypes import genotype_ending, genotype_files, open_genotypes
 from bayestwas.io.ld_files import find_ld_files, read_ld
-from bayestwas.io.plink import open_plink, plink_files
 from bayestwas.io.tables import open_text
 from bayestwas.run.gwas_files import gwas_of_study
 from bayestwas.run.study_weights import (
@@ -32,6 +32,7 @@ from bayestwas.run.study_weights import (
     windows,
 )
 
+GENOTYPES = "PLINK prefix, .bed, .pgen, .vcf.gz, .vcf, .bcf or .bgen file"
 _TEXT, _NUMBER = (str,), (int, float)
 KEYS: dict[str, dict[str, Key]] = {
     "": {
@@ -53,7 +54,12 @@ KEYS: dict[str, dict[str, Key]] = {
     },
     "blocks": {"path": Key(_TEXT, True, "BED file of blocks")},
     "settings": {
-        "cis_window": Key((int,), False, f"base pairs on either side of a TSS; default {DEFAULT_CIS_WINDOW}")
+        "cis_window": Key((int,), False, f"base pairs on either side of a TSS; default {DEFAULT_CIS_WINDOW}"),
+        "min_info": Key(
+            _NUMBER,
+            False,
+            f"imputed variants of lower INFO are left out; default {DEFAULT_MIN_INFO}; 0: none",
+        ),
     },
     "annotations": {
         "variants": Key(
@@ -72,7 +78,7 @@ KEYS: dict[str, dict[str, Key]] = {
     },
     "ld": {
         "ancestry": Key(_TEXT, True, "ancestry of the reference"),
-        "genotypes": Key(_TEXT, False, "PLINK 1 prefix"),
+        "genotypes": Key(_TEXT, False, GENOTYPES),
         "matrix": Key(
             _TEXT,
             False,
@@ -86,7 +92,7 @@ KEYS: dict[str, dict[str, Key]] = {
     "expression": {
         "context": Key(_TEXT, True, "tissue, cell type or condition"),
         "ancestry": Key(_TEXT, True, "ancestry of the donors"),
-        "genotypes": Key(_TEXT, True, "PLINK 1 prefix"),
+        "genotypes": Key(_TEXT, True, GENOTYPES),
         "phenotypes": Key(_TEXT, True, "FastQTL/tensorQTL BED"),
         "covariates": Key(_TEXT, False, "covariates, FastQTL layout"),
     },
@@ -125,31 +131,35 @@ def read_study(path: str | Path) -> Study:
     folder = path.parent
     files = _files(path, tree)
     labels = _labels(folder, [group[0] for group in files.values()])
-    plink: dict[Path, Genotypes] = {}
+    blocks = _blocks(folder, tree)
+    cis_window = int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW))
+    expression = [
+        read_expression(folder / e["phenotypes"], labels[folder / e["phenotypes"]])
+        for e in tree["expression"]
+    ]
+    weights = read_weight_panels(folder, tree["weights"], labels)
+    inside = windows(blocks, expression, weights, cis_window)
+    opened: dict[Path, Genotypes] = {}
 
     def genotypes(entry: dict[str, Any]) -> Genotypes:
-        bed = plink_files(folder / entry["genotypes"])[0]
-        if bed not in plink:
-            plink[bed] = open_plink(folder / entry["genotypes"], labels[bed].removesuffix(".bed"))
-        return plink[bed]
+        path = folder / entry["genotypes"]
+        file = genotype_files(path)[0]
+        if file not in opened:
+            opened[file] = open_genotypes(path, labels[file].removesuffix(genotype_ending(path)), inside)
+        return opened[file]
 
     panels = []
-    for entry in tree["expression"]:
-        phenotypes = folder / entry["phenotypes"]
+    for entry, measured in zip(tree["expression"], expression, strict=True):
         covariates = folder / entry["covariates"] if "covariates" in entry else None
         panels.append(
             Panel(
                 entry["context"],
                 entry["ancestry"],
                 genotypes(entry),
-                read_expression(phenotypes, labels[phenotypes]),
+                measured,
                 None if covariates is None else read_covariates(covariates, labels[covariates]),
             )
         )
-    blocks = _blocks(folder, tree)
-    cis_window = int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW))
-    weights = read_weight_panels(folder, tree["weights"], labels)
-    inside = windows(blocks, panels, weights, cis_window)
     ld: dict[str, Genotypes | LDMatrix] = {}
     for number, entry in enumerate(tree["ld"], start=1):
         if "matrix" in entry:
@@ -180,6 +190,7 @@ def read_study(path: str | Path) -> Study:
         annotations=_annotations(folder, tree.get("annotations", {})),
         weights=weights,
         gene_level=gene_level,
+        min_info=float(tree.get("settings", {}).get("min_info", DEFAULT_MIN_INFO)),
     )
 
 
@@ -307,7 +318,7 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
         if len(given) != 1:
             raise StudyFileError(
                 place.say(f"has {' and '.join(given) or 'neither genotypes nor matrix'}"),
-                "An LD reference is either genotypes (a PLINK 1 prefix) or a matrix (.npz, .npy, .RDS, .ld)",
+                "An LD reference is either genotypes or a matrix (.npz, .npy, .RDS, .ld)",
                 "Give one of the two",
             )
         if "matrix" in entry and "n" not in entry and not entry.get("in_sample"):
@@ -325,7 +336,7 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
         if "genotypes" in entry and "n" in entry:
             raise StudyFileError(
                 place.say("has genotypes and n"),
-                "n goes with a matrix; the .fam file counts the people behind genotypes",
+                "n goes with a matrix; genotypes count their people themselves",
                 "Remove n",
             )
 
@@ -363,9 +374,7 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
                 raise StudyFileError(
                     _Place(path, table).say(f"{key} = '{value}': there is no file {file}"),
                     "Paths in a study file are relative to its folder"
-                    + (
-                        "; genotypes is the prefix of .bed, .bim and .fam files" if key == "genotypes" else ""
-                    ),
+                    + (f"; genotypes is a {GENOTYPES}" if key == "genotypes" else ""),
                     f"Correct {key}, or put the file there",
                 )
         files[f"{table} {key} {value}"] = group
@@ -375,7 +384,7 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
 def _behind(path: Path, key: str) -> tuple[Path, ...]:
     """The files that one name stands for; a name that stands for none is given back as it is."""
     if key == "genotypes":
-        return tuple(plink_files(path))
+        return genotype_files(path)
     if key == "matrix":
         return find_ld_files(path) or (path,)
     return (tuple(annotation_files(path).values()) if key == "variants" else ()) or (path,)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayestwas.data.studies import LDMatrix, Panel, WeightPanel
+from bayestwas.data.studies import LDMatrix, WeightPanel
 from bayestwas.data.variants import chromosome_labels
 from bayestwas.data.weights import FinishedWeights, model_correlation, places_of_genes, standardised
 from bayestwas.errors import StudyFileError
@@ -89,10 +89,13 @@ def read_weight_panels(
 
 
 def windows(
-    blocks: pd.DataFrame | None, panels: Sequence[Panel], weights: Sequence[WeightPanel], cis_window: int
+    blocks: pd.DataFrame | None,
+    expression: Sequence[xr.Dataset],
+    weights: Sequence[WeightPanel],
+    cis_window: int,
 ) -> pd.DataFrame:
-    """Where the GWAS and the LD of a study are read: its blocks, or the windows of all genes; the whole
-    genome where a file of weights has no positions."""
+    """Where the files of a study are read: its blocks, or the windows of all genes; the whole genome where a
+    file of weights has no positions."""
     if blocks is not None:
         return blocks
     if any((panel.weights.table["position"] <= 0).any() for panel in weights):
@@ -100,8 +103,7 @@ def windows(
         whole = {"block": chromosomes, "chromosome": chromosomes, "start": 0, "end": 400_000_000}
         return pd.DataFrame(whole)
     genes = [weight_genes(panel) for panel in weights]
-    for panel in panels:
-        data = panel.expression
+    for data in expression:
         where = {"chromosome": chromosome_labels(data["chromosome"].values), "tss": data["tss"].values}
         genes.append(pd.DataFrame(where))
     return merged_windows(pd.concat(genes, ignore_index=True), cis_window)

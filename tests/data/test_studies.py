@@ -87,7 +87,7 @@ def test_genotypes_load_rows() -> None:
     [
         ({"dosage": np.zeros((N, P))}, r"shape \(6, 4\) for 4 variants and 6 samples"),
         ({"dosage": np.full((P, N), 3)}, "dosages between 3 and 3"),
-        ({"dosage": np.full((P, N), 0.5)}, "dosages between 0.5 and 0.5"),
+        ({"dosage": np.full((P, N), -0.5)}, "dosages between -0.5 and -0.5"),
         ({"samples": np.array(["P0"] * N)}, "sample 'P0' occurs more than once"),
         ({"samples": np.array(["P0"]), "dosage": np.zeros((P, 1))}, "1 samples"),
         ({"variants": _variants().drop(columns="position")}, "lacks position"),
