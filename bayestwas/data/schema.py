@@ -292,7 +292,8 @@ def locus(
     effect_allele, other_allele, source_id. `gwas`: ancestry -> (z, n), each (p,), NaN where absent; n may be
     a scalar. `ld`: ancestry -> dosage (p, n_ref), (dosage int8, n_ref), `ReferenceDosages`, or (correlation
     float (p, p), n_ref); n_ref is infinite where the LD is that of the GWAS itself. Imputed dosages are
-    floats. `panels`: (context, ancestry, dosage (p, donors), donors, expression DataFrame gene x donor, covariates DataFrame covariate x donor or None).
+    floats. `panels`: (context, ancestry, dosage (p, donors), donors, expression DataFrame gene x donor,
+    covariates DataFrame covariate x donor or None).
     `genes`: DataFrame indexed by gene with chromosome, tss, status, reason. `start`, `end`: the block,
     0-based half-open; by default the span of the variants. `cis_window`: base pairs on either side of a TSS
     whose variants may act on the gene. `variant_annotation`: DataFrame variant x annotation;

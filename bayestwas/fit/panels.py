@@ -94,7 +94,7 @@ def _residual(rows: Floats, basis: Floats) -> Floats:
     return rows - (rows @ basis) @ basis.T
 
 
-def _imputed(dosage: NDArray[np.generic], min_allele_count: int) -> Floats:
+def _imputed(dosage: NDArray[np.number], min_allele_count: int) -> Floats:
     """(p, n) dosages with the mean where missing; all zero where too few copies are seen."""
     missing = dosage < 0
     x = np.where(missing, 0, dosage).astype(np.float64)

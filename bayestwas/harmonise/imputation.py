@@ -26,7 +26,7 @@ def imputation_quality(genotypes: Genotypes, rows: NDArray[np.intp]) -> Floats:
     return out
 
 
-def variance_ratio(dosage: NDArray[np.generic]) -> Floats:
+def variance_ratio(dosage: NDArray[np.number]) -> Floats:
     """(p,) variance of dosages (p, n) over that of genotypes in Hardy-Weinberg equilibrium, 2 f (1 - f), at
     most 1: the r2 of MaCH and minimac (Li et al. 2010, doi:10.1002/gepi.20533).
 

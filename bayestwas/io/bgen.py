@@ -72,8 +72,8 @@ def _sample_file(path: Path) -> Path:
 
 
 def open_bgen(path: str | Path, name: str | None = None) -> Genotypes:
-    """Open a BGEN file; the counted allele is the second, people are named by the .sample file beside it, or by
-    the file itself.
+    """Open a BGEN file; the counted allele is the second, people are named by the .sample file beside it, or
+    by the file itself.
 
     Reads the table of variants from the index <file>.bgi where there is one, else from the file, and no
     genotypes. Raises `InputError`, and `DependencyError` without bgen.

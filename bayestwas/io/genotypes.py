@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
 
 
 def genotype_ending(path: str | Path) -> str:
-    """The ending that says what `path` is; of a prefix that of the first file that exists, else of PLINK 1."""
+    """The ending that says what `path` is; of a prefix that of the first file that is there."""
     text = str(path)
     own = [ending for ending in KINDS if text.lower().endswith(ending)]
     if own:
@@ -54,8 +54,8 @@ def open_genotypes(
 ) -> Genotypes:
     """Open genotypes; dosages are read when asked.
 
-    `path`: a file with one of the endings of `KINDS`, or a prefix. `name` stands for it in messages. `inside`:
-    regions (chromosome, start, end; 0-based half-open) that are enough, for formats that are read by range.
+    `path`: a file with one of the endings of `KINDS`, or a prefix. `name` stands for it in messages.
+    `inside`: regions (chromosome, start, end; 0-based half-open) that are enough, for formats that are read by range.
     Raises `InputError`, and `DependencyError` where the library of a format is not installed.
     """
     ending = genotype_ending(path)

@@ -130,7 +130,7 @@ def _read_pvar(path: Path) -> tuple[pd.DataFrame, _Alleles]:
             "Correct the line",
         )
     alternates = table["ALT"].fillna(".").str.split(",")
-    count = alternates.str.len().to_numpy()
+    count = np.array([len(several) for several in alternates], dtype=np.intp)
     variant = np.repeat(np.arange(len(table)), count)
     first = np.concatenate([[0], np.cumsum(count)])
     allele = np.arange(len(variant)) - first[variant] + 1

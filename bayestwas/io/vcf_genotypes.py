@@ -90,10 +90,10 @@ def open_vcf(path: str | Path, name: str | None = None, inside: pd.DataFrame | N
         for span in spans or ((None,) if inside is None or not indexed(path) else ()):
             for record in _records(path, file, span):
                 site = (record.CHROM, record.POS, record.ID or "")
-                info = info_of(record)
+                told = info_of(record)
                 for alt in record.ALT or ["."]:
                     other = record.REF if alt != record.REF else "?"
-                    rows.append((*site, alt, other, info))
+                    rows.append((*site, alt, other, told))
             first.append(len(rows))
     columns = ["chromosome", "position", "variant_id", "effect_allele", "other_allele", "info"]
     table = pd.DataFrame(rows, columns=columns).astype({"position": np.int64})

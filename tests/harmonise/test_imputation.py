@@ -65,7 +65,7 @@ def test_the_file_comes_before_its_dosages(draft: Any) -> None:
 
 @pytest.fixture
 def imputed(draft: Any) -> Genotypes:
-    """The LD reference of EUR as dosages: variant 4 hardly imputed, variant 6 half, the others all but certain."""
+    """The LD reference of EUR as dosages: variant 4 hardly imputed, 6 half, the others all but certain."""
     dosage = np.where(draft.dosage["ld.EUR"] < 0, 0, draft.dosage["ld.EUR"]).astype(float)
     certain = np.full((len(dosage), 1), 0.99)
     certain[4], certain[6] = 0.1, 0.75

@@ -11,6 +11,7 @@ import pandas as pd
 
 PEOPLE = tuple(f"P{i}" for i in range(12))
 People = Sequence[str]
+HEADER = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT")
 
 
 def variants(count: int) -> pd.DataFrame:
@@ -85,7 +86,7 @@ def write_vcf(
     quality = '##INFO=<ID=R2,Number=1,Type=Float,Description="q">'
     contigs = "".join(f"##contig=<ID={label}>\n" for label in dict.fromkeys(table["chromosome"]))
     text = f"##fileformat=VCFv4.2\n{contigs}{field}\n{quality}\n"
-    text += "\t".join("#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT".split() + list(people)) + "\n"
+    text += "\t".join((*HEADER, *people)) + "\n"
     calls = {-1: "./.", 0: "0|0", 1: "1|0", 2: "1|1"}
     for number, (row, values) in enumerate(zip(table.itertuples(), dosage, strict=True)):
         shown = [("." if v < 0 else f"{v:.6f}") if imputed else calls[int(v)] for v in values]

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayestwas.data.studies import Genotypes
 from bayestwas.errors import DependencyError, InputError
 from bayestwas.io import vcf_genotypes
 from bayestwas.io.genotypes import genotype_files, open_genotypes
@@ -131,7 +130,7 @@ def test_an_indexed_vcf_is_read_by_range(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_large_vcf_needs_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = files.write_vcf(tmp_path, files.variants(P), calls())
     monkeypatch.setattr(vcf_genotypes, "_LARGEST", 100)
-    with pytest.raises(InputError, match="no index.*tabix"):
+    with pytest.raises(InputError, match=r"no index.*tabix"):
         open_vcf(path)
 
 
@@ -252,6 +251,11 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }
 
 
+def _read_all(path: Path) -> np.ndarray:
+    genotypes = open_genotypes(path)
+    return genotypes.load(np.arange(len(genotypes.variants)))
+
+
 @pytest.mark.parametrize("case", DAMAGE)
 def test_damaged_files_are_refused(tmp_path: Path, case: str) -> None:
     """When they are opened, or at the latest when they are read, in words that name the file."""
@@ -259,8 +263,7 @@ def test_damaged_files_are_refused(tmp_path: Path, case: str) -> None:
     WRITERS[kind](tmp_path, files.variants(P), calls())
     damage(tmp_path)
     with pytest.raises(InputError) as error:
-        genotypes: Genotypes = open_genotypes(tmp_path / f"x.{kind.split()[0]}")
-        genotypes.load(np.arange(len(genotypes.variants)))
+        _read_all(tmp_path / f"x.{kind.split()[0]}")
     assert said in error.value.given
     assert error.value.remedy
 
