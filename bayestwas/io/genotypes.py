@@ -55,8 +55,8 @@ def open_genotypes(
     """Open genotypes; dosages are read when asked.
 
     `path`: a file with one of the endings of `KINDS`, or a prefix. `name` stands for it in messages.
-    `inside`: regions (chromosome, start, end; 0-based half-open) that are enough, for formats that are read by
-    range. Raises `InputError`, and `DependencyError` where the library of a format is not installed.
+    `inside`: regions (chromosome, start, end; 0-based half-open) that are enough, for formats that are read
+    by range. Raises `InputError`, and `DependencyError` where the library of a format is not installed.
     """
     ending = genotype_ending(path)
     return KINDS[ending].open(_whole(path, ending), name, inside)
