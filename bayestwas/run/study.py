@@ -19,7 +19,6 @@ from bayestwas.io.annotations import annotation_files, read_gene_annotations, re
 from bayestwas.io.blocks import read_blocks
 from bayestwas.io.expression import read_covariates, read_expression
 from bayestwas.io.genotypes import genotype_ending, genotype_files, open_genotypes
-from bayestwas.io.genotypes import genotype_ending, genotype_files, open_genotypes
 from bayestwas.io.ld_files import find_ld_files, read_ld
 from bayestwas.io.tables import open_text
 from bayestwas.run.gwas_files import gwas_of_study
