@@ -57,7 +57,7 @@ def learn_priors(
     """
     # imported where it samples: the other half of this package does without PyMC
     from bayestwas.fit import hyper
-    from bayestwas.models.hyper import PRIOR_SD
+    from bayestwas.models.hyper import PRIOR_RANGE, PRIOR_SD
 
     priors = TraitPriors(scales=scales)
     labels = [one.name for kind in (VARIANT, GENE) for one in scales[kind]]
@@ -82,6 +82,7 @@ def learn_priors(
     posterior.attrs |= {
         "rounds": number, "settled": done, "blocks": len(blocks), "status": fit.attrs["status"],
         "reason": fit.attrs["reason"], "sampler": fit.attrs["sampler"], "prior_sd": to_json(PRIOR_SD),
+        "prior_range": to_json(PRIOR_RANGE),
         "annotation_kinds": to_json([kind for kind in (VARIANT, GENE) for _ in scales[kind]]),
     }  # fmt: skip
     ended = "settled" if done else "not settled, the most rounds allowed"

@@ -91,6 +91,7 @@ def match_annotations(
     _require_apart(columns, given.genes)
     values = np.full((len(variants), len(columns)), np.nan, dtype=np.float32)
     places, summary, first = _Places(variants), [], 0
+    notes: list[str] = []
     for source in given.variants:
         part = values[:, first : first + len(source.annotations)]
         first += len(source.annotations)
@@ -98,18 +99,26 @@ def match_annotations(
         if isinstance(source, IntervalAnnotation):
             part[:, 0] = source.covers(places.chromosome, places.position)
             empty = _why_empty(source, places)
+            without = set(places.regions) - set(source.intervals["chromosome"])
+            said = "no interval: their variants count as outside, 0"
         else:
-            _fill(part, source, places, blocks)
+            without = set(places.regions) - _fill(part, source, places, blocks)
+            said = "no row: their variants stand at the mean"
+        if without and not empty:
+            notes.append(
+                f"{source.source}: chromosomes {_listed(without)} of the study have {said}. Is a file, or a part "
+                "of it, missing?"
+            )
         summary += [
             _settle(part[:, number], name, source.source, "variants", empty)
             for number, name in enumerate(source.annotations)
         ]
     used = tuple(number for number, row in enumerate(summary) if row.status != names.SKIPPED)
     features: pd.DataFrame | None = None
-    notes: list[str] = []
     if given.genes is not None:
-        features, told, notes = _match_genes(given.genes, genes)
+        features, told, more = _match_genes(given.genes, genes)
         summary += told
+        notes += more
     notes += _remarks(summary)
     table = pd.DataFrame(summary, columns=list(AnnotationSummary._fields))
     return MatchedAnnotations(
@@ -238,8 +247,9 @@ class _Tally:
             self.ids.update(rows.variant_id[here[:_LOOK]])
 
 
-def _fill(values: np.ndarray, source: VariantTable, places: _Places, blocks: pd.DataFrame) -> None:
-    """Write the values of a table to `values` (variants, annotations), in one pass over it."""
+def _fill(values: np.ndarray, source: VariantTable, places: _Places, blocks: pd.DataFrame) -> set[str]:
+    """Write the values of a table to `values` (variants, annotations), in one pass over it; returns the
+    chromosomes of the variants that have a row."""
     tally = _Tally(np.zeros(len(values), dtype=bool), np.zeros(len(values), dtype=bool))
     for rows in source.rows(places.regions):
         tally.see(rows, blocks)
@@ -252,6 +262,7 @@ def _fill(values: np.ndarray, source: VariantTable, places: _Places, blocks: pd.
         tally.covered[variant[same]] = True
         _add(values, variant[same], rows.values[row[same]])
     _require_shared(source, tally, places)
+    return {str(label) for label in pd.unique(places.chromosome[tally.covered])}
 
 
 def _add(values: np.ndarray, variant: np.ndarray, new: np.ndarray) -> None:
@@ -275,10 +286,17 @@ def _require_shared(source: VariantTable, tally: _Tally, places: _Places) -> Non
     if smaller and covered >= LEAST_SHARED * smaller:
         return
     given = f"{source.source}: {covered} of {len(tally.placed)} variants of the study have a row"
+    if not tally.chromosomes:
+        raise HarmonisationError(
+            f"{source.source} has no row on the chromosomes of the study ({_listed(places.regions)})",
+            "An annotation file has a row for the variants of the study",
+            "Give the file that has them, or leave this one out",
+        )
     if not tally.inside:
-        seen = _listed(tally.chromosomes) or "none that the study has"
         given = f"{source.source}: none of its rows lies inside the blocks of the study"
-        cause = f"other chromosomes (read: {seen}; the study: {_listed(places.regions)}) or another build"
+        cause = f"other chromosomes (read: {_listed(tally.chromosomes)}; the study: {_listed(places.regions)})"
+        if tally.chromosomes & set(places.regions):
+            cause = "another build (build mismatch): the chromosomes are those of the study"
     elif placed >= LEAST_SHARED * smaller:
         cause = f"the positions agree ({placed} variants) and the alleles do not"
     elif len(tally.ids & set(places.ids) - {"", "."}) > 0.2 * min(len(tally.ids), len(places.ids)):
@@ -294,12 +312,17 @@ def _require_shared(source: VariantTable, tally: _Tally, places: _Places) -> Non
 
 
 def _why_empty(source: IntervalAnnotation, places: _Places) -> str:
-    """What to say of intervals without a variant."""
+    """What to say of intervals without a variant, '' of others."""
+    if source.covers(places.chromosome, places.position).any():
+        return ""
     given = set(source.intervals["chromosome"])
     reason = f"none of its {len(source.intervals):,} intervals holds a variant of the study"
     if not given & set(places.regions):
-        return f"{reason}; they are on {_listed(given)}, the study on {_listed(places.regions)}"
-    return f"{reason}; are they of another build?"
+        return (
+            f"{reason}: they are on chromosomes {_listed(given)}, the study on {_listed(places.regions)}; give "
+            "the file of the chromosomes of the study, or leave it out"
+        )
+    return f"{reason}, as if they were of another build: lift them over to that of the study, or leave them out"
 
 
 def _listed(chromosomes: Sequence[str] | set[str] | dict[str, tuple[int, int]]) -> str:

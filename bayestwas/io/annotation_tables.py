@@ -24,6 +24,7 @@ NAMES = {key: SYNONYMS[key] for key in _PLACE} | {"other_allele": (*SYNONYMS["ot
 _UNKNOWN = ("", "0", ".", "N", "?")  # alleles
 _PASSED_OVER = {"cm"}.union(*NAMES.values())
 _INDEX = "__index_level_"  # what pandas calls the unnamed index of a frame in a Parquet file
+NO_ANNOTATION = "Remove columns that are no annotations; write categories as one column of 0 and 1 each"
 _CANNOT_MATCH = "Annotations of variants are matched by chromosome and position"
 
 
@@ -106,17 +107,22 @@ def numbers(source: str, column: pd.Series, unit: str) -> np.ndarray:
         _refuse(source, column, np.isnan(values) & column.notna().to_numpy(), unit, "Annotations are numbers")
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
-    _refuse(source, column, np.isinf(single), unit, "Annotations are finite, in single precision")
+    _refuse(
+        source, column, np.isinf(single), unit, "Annotations are finite, in single precision (below 3e38)",
+        "Correct the value, write NA where it is unknown, or take the logarithm of the whole column",
+    )
     return single
 
 
-def _refuse(source: str, column: pd.Series, bad: np.ndarray, unit: str, rule: str) -> None:
+def _refuse(
+    source: str, column: pd.Series, bad: np.ndarray, unit: str, rule: str, remedy: str = NO_ANNOTATION
+) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(
             f"{source} {unit} {column.index[row]}: {column.name} is '{column.iloc[row]!s}'",
             f"{rule}, or missing (NA): every column beside chromosome, position, alleles and identifiers",
-            "Remove columns that are no annotations; write categories as one column of 0 and 1 each",
+            remedy,
         )
 
 
@@ -242,7 +248,7 @@ def _parquet_columns(path: Path) -> list[str]:
             raise InputError(
                 f"{path}: column {name} is {kind}",
                 "Annotations are numbers: every column beside chromosome, position, alleles and identifiers",
-                "Remove columns that are no annotations; write categories as one column of 0 and 1 each",
+                NO_ANNOTATION,
             )
     return columns
 

@@ -29,6 +29,10 @@ def require_file(path: Path, what: str = "file") -> Path:
     """The path itself. Raises `InputError` where there is no such file."""
     if path.is_file():
         return path
+    if path.is_dir():
+        raise InputError(
+            f"{what} {path} is a folder", "A file is named, not a folder", "Name a file inside the folder"
+        )
     parent = path.parent
     near = sorted(p.name for p in parent.iterdir())[:8] if parent.is_dir() else []
     raise InputError(
@@ -166,7 +170,7 @@ def text_header(path: Path, handle: IO[str], comment: str = "##") -> Header:
             "Check what the file is: it may be of another format, or damaged",
         )
     separator = next((mark for mark in ("\t", ",") if mark in header), None)
-    columns = [name.strip() for name in header.strip("\r\n").split(separator)]
+    columns = [name.strip().strip('"') for name in header.strip("\r\n").split(separator)]
     repeated = sorted({name for name in columns if columns.count(name) > 1})
     if repeated:
         raise InputError(

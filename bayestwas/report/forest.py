@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bayestwas.report.layout import shortened
 from bayestwas.report.point_priors import EXPRESSION, TRAIT
 from bayestwas.report.priors import DEFAULT, POSTERIOR, priors_table, told_of_priors
 from bayestwas.report.style import (
@@ -29,7 +29,8 @@ from bayestwas.report.style import (
     write_title,
 )
 
-LEFT, RIGHT, TOP, BOTTOM = 2.9, 1.75, 1.05, 0.1  # inches; numbers stand in the right margin
+LEFT, RIGHT, TOP, BOTTOM = 2.9, 1.75, 0.7, 0.1  # inches; numbers stand in the right margin
+LINE, ACROSS, MOST_LINES = 0.17, 150, 5  # of what is told on top: inches of a line, characters, lines
 ROW, HEAD, FOOT = 0.19, 0.3, 0.5  # inches: of a row, above the rows of a panel, below them
 MOST = 150  # rows of a panel: those furthest from no effect, in standard deviations
 HEAD_OF, TAIL_OF = 26, 18  # characters of a longer label that are kept
@@ -38,8 +39,7 @@ PALE = "#9cc4dd"  # DIRECT, lighter: rows that the data did not inform
 
 
 class Panel(NamedTuple):
-    """Rows of one parameter. `null`: where the line of no effect stands; NaN: nowhere. `prior`: whether the
-    prior is centred there, so that its spread can be shown."""
+    """Rows of one parameter. `null`: where the line of no effect stands; NaN: nowhere."""
 
     title: str
     stage: str
@@ -47,7 +47,6 @@ class Panel(NamedTuple):
     prefix: str
     axis: str
     null: float = 0.0
-    prior: bool = True
     log: bool = False
     ranked: bool = False
 
@@ -58,17 +57,17 @@ PANELS = (
     Panel("Enrichment of gene annotations", TRAIT, "enrichment", "gene: ", LOG_RATIO, ranked=True),
     Panel("Enrichment of annotations", TRAIT, "enrichment", "", LOG_RATIO, ranked=True),
     Panel("Contexts, against their mean", TRAIT, "context_effect", "", LOG_RATIO, ranked=True),
-    Panel("Prior odds of a candidate", TRAIT, "odds", "", "odds", np.nan, False, log=True),
+    Panel("Prior odds of a candidate", TRAIT, "odds", "", "odds", np.nan, log=True),
     Panel("Effects on the trait: correlation between ancestries", TRAIT, "correlation", "", "correlation",
-          np.nan, False),
-    Panel("Enrichment of annotations in eQTLs", EXPRESSION, "enrichment", "", LOG_RATIO, prior=False,
+          np.nan),
+    Panel("Enrichment of annotations in eQTLs", EXPRESSION, "enrichment", "", LOG_RATIO,
           ranked=True),
     Panel("Effects on expression: how they are shared", EXPRESSION, "pattern_weight", "", "probability",
-          np.nan, False),
+          np.nan),
     Panel("Effects on expression: correlation between contexts", EXPRESSION, "context_correlation", "",
-          "correlation", np.nan, False),
+          "correlation", np.nan),
     Panel("Effects on expression: correlation between ancestries", EXPRESSION, "ancestry_correlation", "",
-          "correlation", np.nan, False),
+          "correlation", np.nan),
 )  # fmt: skip
 
 
@@ -104,21 +103,25 @@ def _shown(rows: pd.DataFrame, panel: Panel) -> pd.DataFrame:
 
 def _drawn(parts: list[tuple[Panel, pd.DataFrame, int]], told: list[str], simulated: bool) -> Figure:
     heights = [HEAD + ROW * len(rows) + FOOT for _, rows, _ in parts]
-    total = TOP + sum(heights or [1.0]) + BOTTOM
+    lines = [part for line in told for part in wrap(line, ACROSS)]
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], "... the rest is in results.zarr, group hyperparameters"]
+    top = TOP + LINE * len(lines)
+    total = top + sum(heights or [1.0]) + BOTTOM
     figure = new_figure(total)
     learned = any((rows["source"] != DEFAULT).any() for _, rows, _ in parts)
     write_title(figure, 0.2, "Learned priors" if learned else "Priors", simulated)
-    for i, line in enumerate(told[:2]):
-        y = 1 - (0.43 + 0.17 * i) / total
-        figure.text(0.2 / WIDTH, y, shortened(line, 150), fontsize=MEDIUM, va="center", color="#444444")
-    edge = total - TOP
+    for i, line in enumerate(lines):
+        y = 1 - (0.43 + LINE * i) / total
+        figure.text(0.2 / WIDTH, y, line, fontsize=MEDIUM, va="center", color="#444444")
+    edge = total - top
     for (panel, rows, number), height in zip(parts, heights, strict=True):
         body = ROW * len(rows)
         box = (LEFT / WIDTH, (edge - HEAD - body) / total, 1 - (LEFT + RIGHT) / WIDTH, body / total)
         _draw_panel(figure.add_axes(box), panel, rows, number)
         edge -= height
     if parts:
-        _legend(figure, pd.concat([rows for _, rows, _ in parts]), any(panel.prior for panel, *_ in parts))
+        _legend(figure, pd.concat([rows for _, rows, _ in parts]), top)
     else:
         figure.text(0.5, 0.5 / total, "no priors are recorded in this result", ha="center", color=GREY)
     return figure
@@ -128,9 +131,8 @@ def _draw_panel(ax: Axes, panel: Panel, rows: pd.DataFrame, number: int) -> None
     y = np.arange(len(rows))
     if panel.log:
         ax.set_xscale("log")
-    if panel.prior and np.isfinite(rows["prior_sd"]).any():
-        sd = float(rows["prior_sd"].max())
-        ax.axvspan(panel.null - sd, panel.null + sd, color=PRIOR_BAND, linewidth=0, zorder=0)
+    for at, row in zip(y, rows.itertuples(index=False), strict=True):
+        ax.fill_betweenx([at - 0.5, at + 0.5], row.prior_low, row.prior_high, color=PRIOR_BAND, linewidth=0, zorder=0)
     if np.isfinite(panel.null):
         ax.axvline(panel.null, color=GREY, linewidth=0.8, zorder=1)
     for at, row in zip(y, rows.itertuples(index=False), strict=True):
@@ -175,21 +177,21 @@ def _draw_row(ax: Axes, y: float, row: Any, log: bool) -> None:
 
 def _limits(ax: Axes, panel: Panel, rows: pd.DataFrame) -> None:
     """Room for every interval; for the line of no effect; and for a whole unit of the logarithm."""
-    ends = rows[["mean", "low", "high"]].to_numpy(dtype=float)
+    ends = rows[["mean", "low", "high", "prior_low", "prior_high"]].to_numpy(dtype=float)
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     if panel.log:
         ax.set_xlim(10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high)))
         return
     if np.isfinite(panel.null):
-        prior = float(rows["prior_sd"].max()) if panel.prior and rows["prior_sd"].notna().any() else 0.5
-        low, high = min(low, panel.null - prior), max(high, panel.null + prior)
+        low, high = min(low, panel.null - 0.5), max(high, panel.null + 0.5)
         margin = 0.04 * (high - low)
         ax.set_xlim(low - margin, high + margin)
         return
     ax.set_xlim(min(low - 0.03, 0.0), 1.02)
 
 
-def _legend(figure: Figure, rows: pd.DataFrame, prior: bool) -> None:
+def _legend(figure: Figure, rows: pd.DataFrame, top: float) -> None:
+    """What the marks mean, above the panels, which begin `top` inches below the edge."""
     mark: Style = {"marker": "o", "markersize": 4, "linewidth": 1.5}
     drawn = rows["source"] == POSTERIOR
     handles: list[Line2D | Patch] = []
@@ -202,9 +204,9 @@ def _legend(figure: Figure, rows: pd.DataFrame, prior: bool) -> None:
         handles.append(
             Line2D([], [], color=PLUGIN, label="no interval (point estimate or default)", **hollow)
         )
-    if prior and np.isfinite(rows["prior_sd"]).any():
-        handles.append(Patch(color=PRIOR_BAND, label="prior, ± 1 SD"))
-    place: Style = {"loc": "center right", "bbox_to_anchor": (0.985, 1 - 0.84 / figure.get_figheight())}
+    if np.isfinite(rows["prior_low"]).any():
+        handles.append(Patch(color=PRIOR_BAND, label="95% interval of the prior"))
+    place: Style = {"loc": "center right", "bbox_to_anchor": (0.985, 1 - (top - 0.21) / figure.get_figheight())}
     figure.legend(
         handles=handles, ncols=len(handles), frameon=False, fontsize=SMALL, borderaxespad=0.0, **place
     )

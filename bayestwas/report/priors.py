@@ -20,7 +20,23 @@ from bayestwas import names
 from bayestwas.report.point_priors import EXPRESSION, TRAIT, point_values
 
 Floats = NDArray[np.float64]
-Known = dict[str, float]
+
+
+class Spread(NamedTuple):
+    """Of a prior: its standard deviation and its 95% interval; NaN where not known."""
+
+    sd: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+
+    def widened(self, factor: float) -> Spread:
+        """The same about its middle, `factor` times as wide."""
+        middle, half = (self.low + self.high) / 2, factor * (self.high - self.low) / 2
+        return Spread(factor * self.sd, middle - half, middle + half)
+
+
+Known = dict[str, Spread]
+NO_SPREAD = Spread()
 LOW, HIGH = 0.025, 0.975
 # A posterior with a standard deviation above this share of the prior's was not informed by the data.
 UNINFORMED = 0.9
@@ -45,6 +61,8 @@ class Prior(NamedTuple):
     low: float = np.nan
     high: float = np.nan
     prior_sd: float = np.nan
+    prior_low: float = np.nan
+    prior_high: float = np.nan
     informed: str = ""
     source: str = POSTERIOR
     statement: str = ""
@@ -64,7 +82,7 @@ def _trait_rows(result: xr.DataTree) -> list[Prior]:
     if names.HYPERPARAMETERS not in result.children:
         return _point_rows(result, TRAIT, "priors")
     hyper = result[names.HYPERPARAMETERS].to_dataset()
-    told, known = _json(result, "priors"), prior_sds(hyper)
+    told, known = _json(result, "priors"), prior_spreads(hyper)
     makers = (_odds, _contexts, _enrichments, _sizes, _correlations)
     return [row for make in makers for row in make(hyper, known, told)]
 
@@ -74,19 +92,25 @@ def _json(result: xr.DataTree, attribute: str) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def prior_sds(hyper: xr.Dataset) -> Known:
-    """Standard deviations of the priors, by variable: those stored with the draws, else those of the model.
+def prior_spreads(hyper: xr.Dataset) -> Known:
+    """Spreads of the priors, by variable, of odds by kind: those stored with the draws, else those of the
+    model.
 
-    Entries that are no single number are left out.
+    Entries that are no single number, or no interval, are NaN.
     """
     if "prior_sd" in hyper.attrs:
-        known = json.loads(str(hyper.attrs["prior_sd"]))
+        sds = json.loads(str(hyper.attrs["prior_sd"]))
+        ranges = json.loads(str(hyper.attrs.get("prior_range", "{}")))
     else:
         # imported here: it brings PyMC, which tables do without
-        from bayestwas.models.hyper import PRIOR_SD
+        from bayestwas.models.hyper import PRIOR_RANGE, PRIOR_SD
 
-        known = PRIOR_SD
-    return {name: float(sd) for name, sd in known.items() if np.ndim(sd) == 0}
+        sds, ranges = PRIOR_SD, PRIOR_RANGE
+    sds = {name: float(sd) for name, sd in sds.items() if np.ndim(sd) == 0}
+    ends = {name: tuple(map(float, both)) for name, both in ranges.items() if np.shape(both) == (2,)}
+    odds = {kind: sds["intercept"] for kind in (names.GENE, names.VARIANT) if "intercept" in sds}
+    sds |= odds
+    return {name: Spread(sds.get(name, np.nan), *ends.get(name, ())) for name in {**sds, **ends}}
 
 
 # ---- what has draws -------------------------------------------------------------------------------------
@@ -109,41 +133,45 @@ def _row(
     of: str,
     unit: str,
     draws: Floats,
-    prior_sd: float = np.nan,
+    prior: Spread = NO_SPREAD,
     statement: str = "",
     moved: bool = False,
 ) -> Prior:
     """Summary of draws; `moved`: they lie away from the centre of the prior, which is news however wide."""
     low, high = np.quantile(draws, [LOW, HIGH])
     sd = float(draws.std(ddof=1)) if len(draws) > 1 else np.nan
-    told = np.isfinite([sd, prior_sd]).all()
-    informed = ("yes" if moved or sd < UNINFORMED * prior_sd else "no") if told else ""
+    told = np.isfinite([sd, prior.sd]).all()
+    informed = ("yes" if moved or sd < UNINFORMED * prior.sd else "no") if told else ""
     said = NOT_INFORMED if informed == "no" else statement
     row = Prior(TRAIT, parameter, of, unit, float(draws.mean()), sd, float(low), float(high))
-    return row._replace(prior_sd=prior_sd, informed=informed, statement=said)
+    return row._replace(
+        prior_sd=prior.sd, prior_low=prior.low, prior_high=prior.high, informed=informed, statement=said
+    )
 
 
 def _exponential(row: Prior, parameter: str, unit: str, statement: str = "") -> Prior:
     """The same on the scale of odds: the geometric mean, the interval, and no standard deviation."""
-    mean, low, high = np.exp([row.mean, row.low, row.high])
+    numbers = ("mean", "low", "high", "prior_low", "prior_high")
     said = row.statement if row.informed == "no" else statement
-    out = row._replace(parameter=parameter, unit=unit, mean=mean, low=low, high=high, statement=said)
-    return out._replace(sd=np.nan, prior_sd=np.nan)
+    out = row._replace(**{name: float(np.exp(getattr(row, name))) for name in numbers})
+    return out._replace(parameter=parameter, unit=unit, statement=said, sd=np.nan, prior_sd=np.nan)
 
 
 def _odds(hyper: xr.Dataset, known: Known, told: dict[str, Any]) -> Iterator[Prior]:
     """Of a variant, of a gene in every context, and of a gene in the (geometric) mean of contexts."""
     intercept = _draws(hyper, "intercept", "kind")
-    sd, spread = known.get("intercept", np.nan), known.get("context_effect", np.nan)
+    context = known.get("context_effect", NO_SPREAD).sd
     contexts = _labels(hyper, "context")
-    parts: list[tuple[str, Floats, float]] = []
+    parts: list[tuple[str, Floats, Spread]] = []
     for i, kind in enumerate(_labels(hyper, "kind")):
+        prior = known.get(kind, NO_SPREAD)
         if kind != names.GENE or not contexts:
-            parts.append((kind, intercept[:, i], sd))
+            parts.append((kind, intercept[:, i], prior))
             continue
         logs = np.log(_draws(hyper, "context_prior", "context"))
-        parts.append((kind, logs.mean(axis=1), float(np.hypot(sd, spread / np.sqrt(len(contexts))))))
-        each = float(np.hypot(sd, spread))
+        # the intercept and, independent of it, the deviation of a context or the mean of the deviations
+        each, mean = (prior.widened(np.hypot(1.0, x / prior.sd)) for x in (context, context / len(contexts) ** 0.5))
+        parts.append((kind, logs.mean(axis=1), mean))
         parts += [(f"{kind} in {context}", logs[:, c], each) for c, context in enumerate(contexts)]
     rows = [_row("log_odds", of, LOG_ODDS, logs, prior) for of, logs, prior in parts]
     yield from rows
@@ -161,10 +189,10 @@ def _contexts(hyper: xr.Dataset, known: Known, told: dict[str, Any]) -> Iterator
         return
     draws = _draws(hyper, "context_effect", "context")
     draws = draws - draws.mean(axis=1, keepdims=True)
-    sd = known.get("context_effect", np.nan) * np.sqrt(1 - 1 / len(contexts))
+    prior = known.get("context_effect", NO_SPREAD).widened(np.sqrt(1 - 1 / len(contexts)))
     words = ("genes are associated with the trait {} often in this context than in the mean of contexts",
              "not told apart from the mean of contexts")  # fmt: skip
-    yield from _ratios("context_effect", contexts, draws, sd, [words] * len(contexts))
+    yield from _ratios("context_effect", contexts, draws, prior, [words] * len(contexts))
 
 
 def _enrichments(hyper: xr.Dataset, known: Known, told: dict[str, Any]) -> Iterator[Prior]:
@@ -181,7 +209,7 @@ def _enrichments(hyper: xr.Dataset, known: Known, told: dict[str, Any]) -> Itera
     ]
     of = [f"{kind}: {name}" if kind else name for kind, name in zip(kinds, annotations, strict=True)]
     draws = _draws(hyper, "coefficient", "annotation")[:, : len(of)]
-    yield from _ratios("enrichment", of, draws, known.get("coefficient", np.nan), words)
+    yield from _ratios("enrichment", of, draws, known.get("coefficient", NO_SPREAD), words)
 
 
 def _kinds(hyper: xr.Dataset, number: int) -> list[str]:
@@ -191,7 +219,7 @@ def _kinds(hyper: xr.Dataset, number: int) -> list[str]:
 
 
 def _ratios(
-    parameter: str, of: list[str], draws: Floats, sd: float, words: list[tuple[str, str]]
+    parameter: str, of: list[str], draws: Floats, prior: Spread, words: list[tuple[str, str]]
 ) -> Iterator[Prior]:
     """Log odds ratios, then odds ratios; in `words`, what is said of an interval on one side, and of one
     across."""
@@ -204,7 +232,7 @@ def _ratios(
                 said = f"the 95% interval lies {side} {boundary}: {beside.format(more)}"
             else:
                 said = f"the 95% interval includes {boundary}: {across}"
-            row = _row(parameter, label, LOG_RATIO, draws[:, j], sd, said, moved)
+            row = _row(parameter, label, LOG_RATIO, draws[:, j], prior, said, moved)
             yield _exponential(row, parameter + suffix, "odds ratio", said) if suffix else row
 
 
@@ -215,8 +243,8 @@ def _sizes(hyper: xr.Dataset, known: Known, told: dict[str, Any]) -> Iterator[Pr
         for s, label in enumerate(hyper["size"].values):
             variances = grid.get(kind, [])
             size = f"variance {variances[s]:g}" if s < len(variances) else f"size {label}"
-            sd = known.get("size_weight", np.nan)
-            yield _row("size_weight", f"{kind}: {size}", names.PROBABILITY, draws[:, i, s], sd)
+            prior = known.get("size_weight", NO_SPREAD)
+            yield _row("size_weight", f"{kind}: {size}", names.PROBABILITY, draws[:, i, s], prior)
 
 
 def _correlations(hyper: xr.Dataset, known: Known, told: dict[str, Any]) -> Iterator[Prior]:
@@ -225,7 +253,8 @@ def _correlations(hyper: xr.Dataset, known: Known, told: dict[str, Any]) -> Iter
     for i, kind in enumerate(_labels(hyper, "kind")):
         for a, b in combinations(range(len(ancestries)), 2):
             of = f"{kind}: {ancestries[a]}, {ancestries[b]}"
-            yield _row("correlation", of, "correlation", draws[:, i, a, b], known.get("correlation", np.nan))
+            prior = known.get("correlation", NO_SPREAD)
+            yield _row("correlation", of, "correlation", draws[:, i, a, b], prior)
 
 
 # ---- what has none --------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def render(report: CheckReport, console: Console | None = None) -> None:
     if len(report.annotations):
         shown = report.annotations[["annotation", "of", "known", "missing", "mean", "sd", "status"]].copy()
         for name in ("mean", "sd"):
-            shown[name] = [f"{value:.3g}" for value in shown[name]]
+            shown[name] = [f"{value:.3g}" if np.isfinite(value) else "" for value in shown[name]]
         console.print(_table(shown, "Annotations; where missing they stand at the mean"))
     blocks = report.blocks.sort_values("memory_mb", ascending=False, kind="stable")
     columns = ["block", "chromosome", "n_variants", "n_genes", "memory_mb", "seconds"]

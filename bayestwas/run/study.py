@@ -257,7 +257,8 @@ def _check_keys(place: _Place, table: dict[str, Any], keys: dict[str, Key]) -> N
                 place.say(f"{name} = {value!r}"),
                 f"{name} is {_KINDS[kinds[-1]]}: {keys[name].meaning}",
                 f"Give {name} as {_KINDS[kinds[-1]]}"
-                + (f": write [[{name}]] before its keys" if kinds == (list,) else ""),
+                + (f": write [[{name}]] before its keys" if kinds == (list,) else "")
+                + (f', in quotes: {name} = "..."' if kinds == (str,) else ""),
             )
     for name, key in keys.items():
         if key.required and not table.get(name):
@@ -371,14 +372,20 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
         group = _behind(folder / value, key)
         for file in group:
             if not file.is_file():
+                missing = f"{file} is a folder" if file.is_dir() else f"there is no file {file}"
                 raise StudyFileError(
-                    _Place(path, table).say(f"{key} = '{value}': there is no file {file}"),
-                    "Paths in a study file are relative to its folder"
-                    + (f"; genotypes is a {GENOTYPES}" if key == "genotypes" else ""),
+                    _Place(path, table).say(f"{key} = '{value}': {missing}"),
+                    "Paths in a study file are relative to its folder" + _PREFIXES.get(key, ""),
                     f"Correct {key}, or put the file there",
                 )
         files[f"{table} {key} {value}"] = group
     return files
+
+
+_PREFIXES = {
+    "genotypes": f"; genotypes is a {GENOTYPES}",
+    "variants": "; @ stands for the chromosome, where there is one file of each",
+}
 
 
 def _behind(path: Path, key: str) -> tuple[Path, ...]:

@@ -155,8 +155,8 @@ def test_constant_annotations_are_left_out_and_said_so() -> None:
     assert reasons[0] == "1 for all 5 variants of the study"
     assert reasons[1].endswith("that have a value; the 1 without are unknown, not 0")
     assert reasons[2] == "no value for any of the variants of the study"
-    assert "none of its 1 intervals holds a variant of the study; are they of another build?" in reasons[4]
-    assert reasons[5].endswith("they are on 20, the study on 7, 8")
+    assert "none of its 1 intervals holds a variant of the study, as if they were of another build" in reasons[4]
+    assert "they are on chromosomes 20, the study on 7, 8; give" in reasons[5]
     assert len(matched.notes) == 5
     assert "t.tsv: base left out: 1 for all" in matched.notes[0]
     part = matched.of_variants(slice(1, 3), pd.Index(["x", "y"]))
@@ -168,7 +168,8 @@ def test_constant_annotations_are_left_out_and_said_so() -> None:
     ("rows", "given", "rule"),
     [
         ([("9", 100, "", "", 1)], "none of its rows lies inside the blocks", "read: 9; the study: 7, 8"),
-        ([("7", 2 * 10**6, "", "", 1)], "none of its rows lies inside the blocks", "or another build"),
+        ([("7", 2 * 10**6, "", "", 1)], "none of its rows lies inside the blocks", "another build (build mismatch): the"),
+        ([], "has no row on the chromosomes of the study (7, 8)", "has a row for the variants"),
         ([("7", 101, "", "", 1)], "0 of 5 variants", "another build (build mismatch): 1 of its rows"),
         ([("7", 100, "A", "C", 1)], "0 of 5 variants", "the positions agree (1 variants) and the alleles"),
     ],
@@ -178,7 +179,17 @@ def test_a_table_that_does_not_belong_to_the_study(rows: list[Any], given: str, 
         match(table(rows))
     assert given in caught.value.given
     assert rule in caught.value.rule
-    assert "Lift the file over" in caught.value.remedy
+    assert "leave " in caught.value.remedy
+
+
+def test_chromosomes_without_rows_or_intervals_are_named() -> None:
+    rows = [(*place, number) for number, place in enumerate(PLACE) if place[0] == "7"]
+    interval = IntervalAnnotation(
+        "i.bed", "i", pd.DataFrame({"chromosome": ["7"], "start": [PLACE[0][1] - 1], "end": [PLACE[0][1]]})
+    )
+    notes = match(table(rows, "a"), interval).notes
+    assert any(note.startswith("t.tsv: chromosomes 8 of the study have no row") for note in notes)
+    assert any(note.startswith("i.bed: chromosomes 8 of the study have no interval") for note in notes)
 
 
 def test_identifiers_tell_another_build() -> None:

@@ -201,8 +201,8 @@ def test_a_file_per_chromosome_reads_the_chromosomes_that_are_wanted(write: Writ
         ("t.tsv", "chr\tpos\n1\t2\n", "holds no annotation", "is one annotation", "Add columns"),
         ("t.tsv", "chr\tpos\ta\ta\n", "column 'a' occurs more than once", "own name", "Rename"),
         ("t.tsv", "chr\tpos\ta\n1\t5\tyes\n", "t.tsv line 2: a is 'yes'", "numbers", "0 and 1"),
-        ("t.tsv", "chr\tpos\ta\n1\t5\t1\n1\t6\tinf\n", "line 3: a is 'inf'", "finite", "no annotations"),
-        ("t.tsv", "chr\tpos\ta\n1\t5\t1e60\n", "line 2: a is '1e+60'", "finite, in single", "no annotations"),
+        ("t.tsv", "chr\tpos\ta\n1\t5\t1\n1\t6\tinf\n", "line 3: a is 'inf'", "finite", "write NA"),
+        ("t.tsv", "chr\tpos\ta\n1\t5\t1e60\n", "line 2: a is '1e+60'", "finite, in single", "logarithm"),
         (
             "t.tsv",
             "chr\tpos\ta\n1\t5\t1\nNA\t6\t1\n",

@@ -234,3 +234,23 @@ def test_prior_standard_deviations_are_those_of_simulate(case: ModuleType) -> No
         square = np.mean((values - values.mean(axis=0)).reshape(count, -1) ** 2, axis=1)
         error = square.std(ddof=1) / np.sqrt(count)
         assert abs(square.mean() - expected**2) < 5 * error, name
+
+
+def test_prior_intervals_are_those_of_the_priors() -> None:
+    """Against draws of the priors as the card has them; four standard errors of a quantile at 2.5%."""
+    rng, n = np.random.default_rng(3), 400_000
+    free = np.abs(rng.normal(0.0, 0.5, n)) * np.abs(rng.standard_cauchy(n))
+    shared, partial = rng.beta(2.0, 1.0, n), 2 * rng.beta(1.5, 1.5, n) - 1
+    drawn = {
+        "gene": rng.normal(np.log(1e-2), 2.0, n),
+        "variant": rng.normal(np.log(1e-4), 2.0, n),
+        "context_effect": np.abs(rng.standard_normal(n)) * rng.standard_normal(n),
+        "coefficient": free / np.sqrt(1 + (free / 2.0) ** 2) * rng.standard_normal(n),
+        "correlation": shared + (1 - shared) * partial,
+    }
+    error = 4 * np.sqrt(0.025 * 0.975 / n)
+    assert set(hyper.PRIOR_RANGE) == set(drawn)
+    for name, (low, high) in hyper.PRIOR_RANGE.items():
+        rounding = np.quantile(drawn[name], [0.025 - error, 0.025 + error, 0.975 - error, 0.975 + error])
+        assert rounding[0] - 0.005 < low < rounding[1] + 0.005, name
+        assert rounding[2] - 0.005 < high < rounding[3] + 0.005, name

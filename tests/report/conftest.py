@@ -12,6 +12,9 @@ import xarray as xr
 PRIOR_SD = {
     "intercept": 2.0, "context_effect": 1.0, "coefficient": 0.8, "size_weight": 0.18, "correlation": 0.3
 }  # fmt: skip
+PRIOR_RANGE = {
+    "gene": (-8.0, 0.0), "variant": (-13.0, -5.0), "context_effect": (-2.0, 2.0), "coefficient": (-1.6, 1.6)
+}  # fmt: skip
 PRIORS = {
     "gene": 0.03,
     "direct": 0.001,
@@ -68,7 +71,7 @@ def make_hyper(
         "ancestry": list(ancestries), "ancestry_": list(ancestries),
     }  # fmt: skip
     attrs = {"rounds": 2, "settled": True, "blocks": 7, "status": "ok", "reason": "", "sampler": "pymc"}
-    told = {"prior_sd": json.dumps(PRIOR_SD), "annotation_kinds": json.dumps(["variant"] * len(coefficients))}
+    told = {"prior_sd": json.dumps(PRIOR_SD), "prior_range": json.dumps(PRIOR_RANGE), "annotation_kinds": json.dumps(["variant"] * len(coefficients))}
     return xr.Dataset(values, coords=coords, attrs=attrs | told)
 
 

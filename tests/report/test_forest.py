@@ -89,6 +89,19 @@ def test_intervals_are_those_of_the_draws(learned: Learned) -> None:
     assert low < 0 < interval[1] < high
 
 
+def test_the_prior_has_the_interval_that_its_rows_have(learned: Learned) -> None:
+    ax = panel(priors_figure(learned(ONE)), "Enrichment of variant annotations")
+    [band] = ax.collections
+    assert band.get_datalim(ax.transData).intervalx == pytest.approx([-1.6, 1.6])
+
+
+def test_a_long_status_is_told_in_full(learned: Learned) -> None:
+    result = learned(ONE)
+    reason = " ".join(f"word{i}" for i in range(60))
+    result["hyperparameters"].attrs |= {"status": "warning", "reason": reason}
+    assert reason in " ".join(texts(priors_figure(result)))
+
+
 def test_panels_are_those_that_have_rows(learned: Learned) -> None:
     everything = [ax.get_title(loc="left") for ax in priors_figure(learned(ONE)).axes]
     assert len(everything) == len(set(everything)) == 7

@@ -16,7 +16,7 @@ from bayestwas.engine.weights import WeightPriors
 from bayestwas.report.priors import (
     NOT_INFORMED,
     print_priors,
-    prior_sds,
+    prior_spreads,
     priors_table,
     told_of_priors,
     why_not_learned,
@@ -48,6 +48,8 @@ def test_rows_summarise_the_draws(table: pd.DataFrame) -> None:
     expected = np.exp(coding[["mean", "low", "high"]].astype(float))
     assert ratio[["mean", "low", "high"]].tolist() == pytest.approx(expected.tolist())
     assert np.isnan([ratio["sd"], ratio["prior_sd"]]).all()  # of another scale
+    assert [coding["prior_low"], coding["prior_high"]] == [-1.6, 1.6]
+    assert [ratio["prior_low"], ratio["prior_high"]] == pytest.approx(np.exp([-1.6, 1.6]))
 
 
 def test_what_the_data_say_is_in_words(table: pd.DataFrame) -> None:
@@ -82,6 +84,10 @@ def test_genes_have_odds_and_a_probability_in_every_context(table: pd.DataFrame)
     assert odds.loc["gene in liver", "mean"] == pytest.approx(0.03)  # geometric means
     assert odds.loc["gene in blood", "mean"] == pytest.approx(0.03 * np.exp(-1))
     assert odds.loc["gene", "mean"] == pytest.approx(0.03 * np.exp(-0.5))
+    # the prior of a context is as much wider as its two parts, of sd 2 and 1, are than the first alone
+    assert odds.loc["gene in liver", "prior_high"] == pytest.approx(np.exp(-4 + 4 * np.sqrt(5) / 2))
+    assert odds.loc["gene", "prior_low"] == pytest.approx(np.exp(-4 - 4 * np.sqrt(4.5) / 2))
+    assert odds.loc["variant", "prior_low"] == pytest.approx(np.exp(-13))
     assert (chance["mean"] < chance["high"]).all()
     np.testing.assert_allclose(chance["high"], -np.expm1(-odds["high"]), rtol=1e-3)  # monotone, as is exp
     assert (chance["informed"] == "yes").all()
@@ -91,6 +97,7 @@ def test_contexts_are_told_against_their_mean(table: pd.DataFrame) -> None:
     effects = rows(table, "context_effect")
     assert effects["mean"].to_dict() == pytest.approx({"liver": 0.5, "blood": -0.5})
     assert effects["prior_sd"].tolist() == pytest.approx([np.sqrt(0.5)] * 2)
+    assert effects["prior_high"].tolist() == pytest.approx([2 * np.sqrt(0.5)] * 2)
     assert "more often in this context" in effects.loc["liver", "statement"]
     assert "less often in this context" in effects.loc["blood", "statement"]
 
@@ -143,7 +150,7 @@ def test_priors_that_were_not_stored_are_those_of_the_model(build_hyper: Callabl
 
     hyper = build_hyper({"coding": (1.0, 0.1)})
     del hyper.attrs["prior_sd"]
-    assert prior_sds(hyper)["coefficient"] == PRIOR_SD["coefficient"]
+    assert prior_spreads(hyper)["coefficient"].sd == PRIOR_SD["coefficient"]
 
 
 def test_expected_numbers_are_sums_of_pips(table: pd.DataFrame, synthetic_result: xr.DataTree) -> None:
