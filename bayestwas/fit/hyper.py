@@ -17,6 +17,8 @@ from bayestwas.fit.sampling import MANY_LOCI, Compiled, Sampling, compile_model
 from bayestwas.fit.trait_priors import DRAWS, GENE, VARIANT, BlockSums, TraitPriors
 
 SAMPLING = Sampling(draws=400, tune=300, chains=2, cores=2, target_accept=0.9)
+# few rows leave wide, bent posteriors, and are cheap: smaller steps, more draws
+SMALL = replace(SAMPLING, draws=1000, tune=500, target_accept=0.99)
 FIRST = replace(SAMPLING, draws=150)  # of a round: enough to see whether the priors have settled
 KINDS = (GENE, VARIANT)
 NONE = "none"  # stands where a study has no annotation, or no context
@@ -90,7 +92,12 @@ def learn(
 
     Source: the model of models/hyper.md. Raises what `compile_model` and `Compiled.sample` raise.
     """
-    return compiled(data, coords, sampling or SAMPLING).sample(data, seed)
+    return compiled(data, coords, sampling or all_draws(coords)).sample(data, seed)
+
+
+def all_draws(coords: dict[str, list[Any]]) -> Sampling:
+    """How the draws that are kept are made, of a study of this size."""
+    return SAMPLING if len(coords["row"]) >= MANY_ROWS else SMALL
 
 
 def compiled(data: dict[str, Any], coords: dict[str, list[Any]], sampling: Sampling) -> Compiled:

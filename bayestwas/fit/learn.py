@@ -75,7 +75,7 @@ def learn_priors(
         [(compiled, fit)] = watch(f"Sampling the global model, round {number}", steps, 1)
         now = hyper.trait_priors(fit[names.POSTERIOR].dataset, scales)
         done, priors = hyper.settled(now, priors), now
-    steps = (compiled.sample(data, seed, sampling=hyper.SAMPLING) for _ in range(1))
+    steps = (compiled.sample(data, seed, sampling=hyper.all_draws(coords)) for _ in range(1))
     [fit] = watch("Sampling the global model, all draws", steps, 1)
     priors = hyper.trait_priors(fit[names.POSTERIOR].dataset, scales)
     posterior = fit[names.POSTERIOR].to_dataset()

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bayestwas import names
 from bayestwas.data.studies import LDMatrix
+from bayestwas.fit.settings import Settings
 from bayestwas.harmonise.align import Harmonised, harmonise
 from bayestwas.harmonise.alleles import DROPPED, FLIPPED, STRAND
 from bayestwas.run.study import read_study
@@ -27,6 +28,8 @@ _KERNEL_BYTES = 85_000  # per variant and GWAS ancestry: columns of LD and of we
 _SECONDS_PER_BLOCK = 1.0
 _SECONDS_PER_PAIR = 0.05  # per gene in a panel
 _SECONDS_PER_VARIANT = 0.005  # per variant and GWAS ancestry
+# The global model of the priors, in all its rounds: docs/benchmarks.md has 2,000 blocks, the demo 6.
+_LEARNING_MINUTES, _LEARNING_MINUTES_PER_BLOCK = 0.6, 0.0025
 
 
 @dataclass(frozen=True)
@@ -146,10 +149,20 @@ def render(report: CheckReport, console: Console | None = None) -> None:
         minutes = float(blocks["seconds"].sum()) / 60
         console.print(
             f"Estimate: {float(blocks['memory_mb'].max()):,.0f} MB per worker, "
-            f"{minutes:,.1f} minutes of one core in all (to a factor of about three)"
+            f"{minutes:,.1f} minutes of one core for the blocks (to a factor of about three)"
         )
+        console.print(_told_learning(int((blocks["n_genes"] > 0).sum())))
     for note in report.notes:
         console.print(f"[yellow]Note[/yellow]: {escape(note)}")
+
+
+def _told_learning(blocks: int) -> str:
+    """What learning the priors costs besides, with the settings of a run that says nothing else."""
+    least = Settings().learn_blocks
+    if blocks < least:
+        return f"The priors are the documented defaults: they are learned from {least} blocks with genes on"
+    minutes = _LEARNING_MINUTES + _LEARNING_MINUTES_PER_BLOCK * blocks
+    return f"Learning the priors over {blocks:,} blocks takes about {minutes:,.1f} minutes more, on two cores"
 
 
 def told_overlap(overlap: pd.DataFrame) -> str:
