@@ -59,7 +59,9 @@ PARAMETERS = {
 PRIOR_SD = {"intercept": WIDTH, "context_effect": 1.0, "coefficient": 0.785}
 PRIOR_SD |= {"size_weight": np.sqrt(2 / 63), "correlation": np.sqrt(1 / 18 + 1 / 6 / 4)}
 # and 95% prior intervals; those of `correlation`, of three ancestries, and of products by simulation
-PRIOR_RANGE = {kind: (mid - 1.96 * WIDTH, mid + 1.96 * WIDTH) for kind, mid in zip(KINDS, CENTRE, strict=True)}
+PRIOR_RANGE = {
+    kind: (mid - 1.96 * WIDTH, mid + 1.96 * WIDTH) for kind, mid in zip(KINDS, CENTRE, strict=True)
+}
 PRIOR_RANGE |= {"context_effect": (-2.18, 2.18), "coefficient": (-1.81, 1.81), "correlation": (-0.15, 0.993)}
 Coords, Values = Mapping[str, Sequence[Any]], Mapping[str, Any]
 

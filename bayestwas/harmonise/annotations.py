@@ -294,7 +294,9 @@ def _require_shared(source: VariantTable, tally: _Tally, places: _Places) -> Non
         )
     if not tally.inside:
         given = f"{source.source}: none of its rows lies inside the blocks of the study"
-        cause = f"other chromosomes (read: {_listed(tally.chromosomes)}; the study: {_listed(places.regions)})"
+        cause = (
+            f"other chromosomes (read: {_listed(tally.chromosomes)}; the study: {_listed(places.regions)})"
+        )
         if tally.chromosomes & set(places.regions):
             cause = "another build (build mismatch): the chromosomes are those of the study"
     elif placed >= LEAST_SHARED * smaller:
@@ -322,7 +324,9 @@ def _why_empty(source: IntervalAnnotation, places: _Places) -> str:
             f"{reason}: they are on chromosomes {_listed(given)}, the study on {_listed(places.regions)}; give "
             "the file of the chromosomes of the study, or leave it out"
         )
-    return f"{reason}, as if they were of another build: lift them over to that of the study, or leave them out"
+    return (
+        f"{reason}, as if they were of another build: lift them over to that of the study, or leave them out"
+    )
 
 
 def _listed(chromosomes: Sequence[str] | set[str] | dict[str, tuple[int, int]]) -> str:

@@ -108,7 +108,11 @@ def numbers(source: str, column: pd.Series, unit: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
     _refuse(
-        source, column, np.isinf(single), unit, "Annotations are finite, in single precision (below 3e38)",
+        source,
+        column,
+        np.isinf(single),
+        unit,
+        "Annotations are finite, in single precision (below 3e38)",
         "Correct the value, write NA where it is unknown, or take the logarithm of the whole column",
     )
     return single

@@ -132,7 +132,9 @@ def _draw_panel(ax: Axes, panel: Panel, rows: pd.DataFrame, number: int) -> None
     if panel.log:
         ax.set_xscale("log")
     for at, row in zip(y, rows.itertuples(index=False), strict=True):
-        ax.fill_betweenx([at - 0.5, at + 0.5], row.prior_low, row.prior_high, color=PRIOR_BAND, linewidth=0, zorder=0)
+        ax.fill_betweenx(
+            [at - 0.5, at + 0.5], row.prior_low, row.prior_high, color=PRIOR_BAND, linewidth=0, zorder=0
+        )
     if np.isfinite(panel.null):
         ax.axvline(panel.null, color=GREY, linewidth=0.8, zorder=1)
     for at, row in zip(y, rows.itertuples(index=False), strict=True):
@@ -206,7 +208,10 @@ def _legend(figure: Figure, rows: pd.DataFrame, top: float) -> None:
         )
     if np.isfinite(rows["prior_low"]).any():
         handles.append(Patch(color=PRIOR_BAND, label="95% interval of the prior"))
-    place: Style = {"loc": "center right", "bbox_to_anchor": (0.985, 1 - (top - 0.21) / figure.get_figheight())}
+    place: Style = {
+        "loc": "center right",
+        "bbox_to_anchor": (0.985, 1 - (top - 0.21) / figure.get_figheight()),
+    }
     figure.legend(
         handles=handles, ncols=len(handles), frameon=False, fontsize=SMALL, borderaxespad=0.0, **place
     )

@@ -170,7 +170,9 @@ def _odds(hyper: xr.Dataset, known: Known, told: dict[str, Any]) -> Iterator[Pri
             continue
         logs = np.log(_draws(hyper, "context_prior", "context"))
         # the intercept and, independent of it, the deviation of a context or the mean of the deviations
-        each, mean = (prior.widened(np.hypot(1.0, x / prior.sd)) for x in (context, context / len(contexts) ** 0.5))
+        each, mean = (
+            prior.widened(np.hypot(1.0, x / prior.sd)) for x in (context, context / len(contexts) ** 0.5)
+        )
         parts.append((kind, logs.mean(axis=1), mean))
         parts += [(f"{kind} in {context}", logs[:, c], each) for c, context in enumerate(contexts)]
     rows = [_row("log_odds", of, LOG_ODDS, logs, prior) for of, logs, prior in parts]

@@ -155,7 +155,9 @@ def test_constant_annotations_are_left_out_and_said_so() -> None:
     assert reasons[0] == "1 for all 5 variants of the study"
     assert reasons[1].endswith("that have a value; the 1 without are unknown, not 0")
     assert reasons[2] == "no value for any of the variants of the study"
-    assert "none of its 1 intervals holds a variant of the study, as if they were of another build" in reasons[4]
+    assert (
+        "none of its 1 intervals holds a variant of the study, as if they were of another build" in reasons[4]
+    )
     assert "they are on chromosomes 20, the study on 7, 8; give" in reasons[5]
     assert len(matched.notes) == 5
     assert "t.tsv: base left out: 1 for all" in matched.notes[0]
@@ -168,7 +170,11 @@ def test_constant_annotations_are_left_out_and_said_so() -> None:
     ("rows", "given", "rule"),
     [
         ([("9", 100, "", "", 1)], "none of its rows lies inside the blocks", "read: 9; the study: 7, 8"),
-        ([("7", 2 * 10**6, "", "", 1)], "none of its rows lies inside the blocks", "another build (build mismatch): the"),
+        (
+            [("7", 2 * 10**6, "", "", 1)],
+            "none of its rows lies inside the blocks",
+            "another build (build mismatch): the",
+        ),
         ([], "has no row on the chromosomes of the study (7, 8)", "has a row for the variants"),
         ([("7", 101, "", "", 1)], "0 of 5 variants", "another build (build mismatch): 1 of its rows"),
         ([("7", 100, "A", "C", 1)], "0 of 5 variants", "the positions agree (1 variants) and the alleles"),

@@ -71,7 +71,11 @@ def make_hyper(
         "ancestry": list(ancestries), "ancestry_": list(ancestries),
     }  # fmt: skip
     attrs = {"rounds": 2, "settled": True, "blocks": 7, "status": "ok", "reason": "", "sampler": "pymc"}
-    told = {"prior_sd": json.dumps(PRIOR_SD), "prior_range": json.dumps(PRIOR_RANGE), "annotation_kinds": json.dumps(["variant"] * len(coefficients))}
+    told = {
+        "prior_sd": json.dumps(PRIOR_SD),
+        "prior_range": json.dumps(PRIOR_RANGE),
+        "annotation_kinds": json.dumps(["variant"] * len(coefficients)),
+    }
     return xr.Dataset(values, coords=coords, attrs=attrs | told)
 
 
