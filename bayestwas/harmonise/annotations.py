@@ -106,8 +106,8 @@ def match_annotations(
             said = "no row: their variants stand at the mean"
         if without and not empty:
             notes.append(
-                f"{source.source}: chromosomes {_listed(without)} of the study have {said}. Is a file, or a part "
-                "of it, missing?"
+                f"{source.source}: chromosomes {_listed(without)} of the study have {said}. Is a file, or a "
+                "part of it, missing?"
             )
         summary += [
             _settle(part[:, number], name, source.source, "variants", empty)
@@ -321,8 +321,8 @@ def _why_empty(source: IntervalAnnotation, places: _Places) -> str:
     reason = f"none of its {len(source.intervals):,} intervals holds a variant of the study"
     if not given & set(places.regions):
         return (
-            f"{reason}: they are on chromosomes {_listed(given)}, the study on {_listed(places.regions)}; give "
-            "the file of the chromosomes of the study, or leave it out"
+            f"{reason}: they are on chromosomes {_listed(given)}, the study on {_listed(places.regions)}; "
+            "give the file of the chromosomes of the study, or leave it out"
         )
     return (
         f"{reason}, as if they were of another build: lift them over to that of the study, or leave them out"

@@ -131,10 +131,9 @@ def _draw_panel(ax: Axes, panel: Panel, rows: pd.DataFrame, number: int) -> None
     y = np.arange(len(rows))
     if panel.log:
         ax.set_xscale("log")
-    for at, row in zip(y, rows.itertuples(index=False), strict=True):
-        ax.fill_betweenx(
-            [at - 0.5, at + 0.5], row.prior_low, row.prior_high, color=PRIOR_BAND, linewidth=0, zorder=0
-        )
+    for at, low, high in zip(y, rows["prior_low"], rows["prior_high"], strict=True):
+        band: Style = {"color": PRIOR_BAND, "linewidth": 0, "zorder": 0}
+        ax.fill_betweenx([at - 0.5, at + 0.5], float(low), float(high), **band)
     if np.isfinite(panel.null):
         ax.axvline(panel.null, color=GREY, linewidth=0.8, zorder=1)
     for at, row in zip(y, rows.itertuples(index=False), strict=True):

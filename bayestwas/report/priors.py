@@ -151,9 +151,11 @@ def _row(
 
 def _exponential(row: Prior, parameter: str, unit: str, statement: str = "") -> Prior:
     """The same on the scale of odds: the geometric mean, the interval, and no standard deviation."""
-    numbers = ("mean", "low", "high", "prior_low", "prior_high")
+    mean, low, high, prior_low, prior_high = np.exp(
+        [row.mean, row.low, row.high, row.prior_low, row.prior_high]
+    ).tolist()
     said = row.statement if row.informed == "no" else statement
-    out = row._replace(**{name: float(np.exp(getattr(row, name))) for name in numbers})
+    out = row._replace(mean=mean, low=low, high=high, prior_low=prior_low, prior_high=prior_high)
     return out._replace(parameter=parameter, unit=unit, statement=said, sd=np.nan, prior_sd=np.nan)
 
 

@@ -35,7 +35,8 @@ COLUMNS = {
     "blocks.tsv": "block variants genes n_ref mismatch background converged iterations seconds status reason "
     "reliability suspects reliability_reason data",
     "suspects.tsv": "variant block ancestry z predicted t reason data",
-    "priors.tsv": "stage parameter of unit mean sd low high prior_sd prior_low prior_high informed source statement data",
+    "priors.tsv": "stage parameter of unit mean sd low high prior_sd prior_low prior_high informed"
+    " source statement data",
     "harmonisation.tsv": "file variant source_id action reason data",
 }
 FIGURES = ("genes.png", "priors.png", "locus-block001.png", "locus-block002.png")
