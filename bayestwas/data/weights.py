@@ -106,9 +106,9 @@ def standardised(weights: FinishedWeights) -> FinishedWeights:
         correlation[gene] = GeneCovariance(known.ids[there], scaled)
     usable = np.isfinite(sd)
     table = weights.table.assign(weight=weights.table["weight"] * sd)[usable].reset_index(drop=True)
-    lost = [gene for gene in weights.genes.index if gene not in set(table["gene"])]
     genes = weights.genes.copy()
-    genes["reason"] = np.where(genes.index.isin(lost), "the covariances hold none of its variants", "")
+    left = genes.index.isin(table["gene"])
+    genes["reason"] = np.where(left, "", "the covariances hold none of its variants")
     told = f"{weights.name}: {int((~usable).sum())} weights of variants without a covariance are left out"
     notes = (*weights.notes, told) if not usable.all() else weights.notes
     return replace(
