@@ -187,6 +187,22 @@ LAYOUTS = (
         p_value="p-value",
         n="n totalsamplesize weight",
         effect_allele_frequency="freq1",
+        chromosome="chromosome",  # both with TRACKPOSITIONS only
+        position="position",
+    ),
+    _layout(
+        "fastGWA",
+        "chr snp pos a1 a2 n af1 beta se p",
+        chromosome="chr",
+        position="pos",
+        effect_allele="a1",
+        other_allele="a2",
+        variant_id="snp",
+        beta="beta",
+        standard_error="se",
+        p_value="p",
+        n="n",
+        effect_allele_frequency="af1",
     ),
     _layout(
         "FinnGen",

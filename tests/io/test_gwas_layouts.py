@@ -117,6 +117,12 @@ WRITTEN: dict[str, tuple[str, dict[str, str], Asked]] = {
         | {"StdErr": "se", "P-value": "p", "Direction": "add"},
         Asked(n=5000),
     ),
+    "fastGWA": (
+        "\t",
+        {"CHR": "chromosome", "SNP": "rsid", "POS": "position", "A1": "ea", "A2": "oa", "N": "n", "AF1": "eaf"}
+        | {"BETA": "beta", "SE": "se", "P": "p"},
+        Asked(),
+    ),
     "FinnGen": (
         "\t",
         {"#chrom": "chromosome", "pos": "position", "ref": "oa", "alt": "ea", "rsids": "rsid", "pval": "p"}
