@@ -281,6 +281,39 @@ def coloc(
             raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
+@app.command(
+    name="export", epilog="Example: [bold]bayestwas export results --format predictdb --to weights[/bold]"
+)
+def export_weights(
+    results: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of a result.", show_default=False)
+    ],
+    to: Annotated[Path, typer.Option("--to", help="A new folder for the files.", show_default=False)],
+    format: Annotated[
+        str, typer.Option("--format", help="predictdb, fusion or parquet.", show_default=False)
+    ],
+    study: Annotated[
+        Path | None,
+        typer.Option(help="The study file of the run.", show_default="the one that the result names"),
+    ] = None,
+    agreement: Annotated[
+        float,
+        typer.Option(help="Squared correlation of the prediction by the exported weights with that by all."),
+    ] = 0.99,
+) -> None:
+    """Write the expression weights of a finished run for S-PrediXcan, FUSION or a notebook.
+
+    predictdb: a database and covariances per context and ancestry, weights per allele. fusion: a list (.pos)
+    and .wgt.RDat files, weights per SD of genotype. Both hold posterior means, with the LD of the study.
+    parquet: every draw with its probability, and the means.
+    """
+    with _one_message():
+        from bayestwas.run.export import export
+
+        for path in export(results, to, format=format, study=study, agreement=agreement):
+            typer.echo(path)
+
+
 @app.command(epilog="Example: [bold]bayestwas models gene_trait[/bold]")
 def models(
     name: Annotated[

@@ -36,6 +36,7 @@ ANNOTATIONS = "annotations"  # absent where the study has none
 POSTERIOR = "posterior"  # draws: (chain, draw, ...)
 MARGINALS = "marginals"  # exact marginal summaries of the posterior; no draws
 WEIGHTS = "weights"  # sparse weighted draws of expression weights
+MEAN_WEIGHTS = "mean_weights"  # sparse posterior means of expression weights, before the GWAS is seen
 OBSERVED = "observed_data"
 CONSTANT = "constant_data"
 BLOCKS = "blocks"
@@ -162,6 +163,13 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "draw_index": Variable((ENTRY,), "", "number of the draw within its gene"),
         "probability": Variable((ENTRY,), PROBABILITY, "weight of the draw among the draws of its gene"),
         "weight": Variable((ENTRY,), EXPRESSION_PER_GENOTYPE, "effect of the variant on expression"),
+    },
+    MEAN_WEIGHTS: {
+        "gene_index": Variable((ENTRY,), "", "position along gene"),
+        "context_index": Variable((ENTRY,), "", "position along context"),
+        "ancestry_index": Variable((ENTRY,), "", "position along ancestry"),
+        "variant_index": Variable((ENTRY,), "", "position along variant"),
+        "weight": Variable((ENTRY,), EXPRESSION_PER_GENOTYPE, "posterior mean of the effect"),
     },
     OBSERVED: {
         "z": Variable((ANCESTRY, VARIANT), "z-score", "marginal association with the trait"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ INDICES = {
     "ancestry_index": names.ANCESTRY,
     "variant_index": names.VARIANT,
 }
+SPARSE = (names.WEIGHTS, names.MEAN_WEIGHTS)  # groups that have them
 INTEGER_VARIABLES = (*INDICES, "draw_index")
 BOOLEAN_VARIABLES = ("converged",)
 NON_NEGATIVE = ("pip_mcse", "gene_effect_sd", "effect_sd", "cis_h2_sd")
@@ -200,10 +202,10 @@ def check_result(tree: xr.DataTree) -> None:
         unknown = sorted(set(text(constant[name].values)) - set(labels[names.BLOCK]) - outside[name])
         if unknown:
             raise broken(f"'{names.CONSTANT}/{name}' holds '{unknown[0]}'", "It is a label of dim 'block'")
-    for name, dim in INDICES.items():
-        index = variable(tree, names.WEIGHTS, name).values
+    for group, (name, dim) in product(SPARSE, INDICES.items()):
+        index = variable(tree, group, name).values
         if index.size and (index.min() < 0 or index.max() >= len(labels[dim])):
-            given = f"'{names.WEIGHTS}/{name}' spans {index.min()} to {index.max()}"
+            given = f"'{group}/{name}' spans {index.min()} to {index.max()}"
             raise broken(given, f"It points into the {len(labels[dim])} labels of dim '{dim}', from 0")
 
 

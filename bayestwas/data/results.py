@@ -20,6 +20,7 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.data.result_schema import (
     INDICES,
+    SPARSE,
     blank_of_locus,
     blank_result,
     broken,
@@ -78,7 +79,7 @@ def concat_results(results: Sequence[xr.DataTree]) -> xr.DataTree:
     united = {dim: _union(results, dim) for dim in UNITED}
     parts = [
         {group: result[group].to_dataset() for group in names.RESULT_VARIABLES}
-        | {names.WEIGHTS: _moved_weights(result, offsets, united)}
+        | {group: _moved_weights(result, group, offsets, united) for group in SPARSE}
         for result, offsets in zip(results, _offsets(results), strict=True)
     ]
     groups = {group: _join([part[group] for part in parts], united) for group in names.RESULT_VARIABLES}
@@ -127,18 +128,18 @@ def _offsets(results: Sequence[xr.DataTree]) -> list[dict[str, int]]:
 
 
 def _moved_weights(
-    result: xr.DataTree, offsets: Mapping[str, int], united: Mapping[str, np.ndarray]
+    result: xr.DataTree, group: str, offsets: Mapping[str, int], united: Mapping[str, np.ndarray]
 ) -> xr.Dataset:
     """The sparse weights with indices that point into the joined labels."""
     moved: dict[str, Any] = {}
     for name, dim in INDICES.items():
-        index = variable(result, names.WEIGHTS, name).values.astype(np.int64)
+        index = variable(result, group, name).values.astype(np.int64)
         if dim in united:
             target = pd.Index(united[dim]).get_indexer(pd.Index(_labels(result, dim)))
             moved[name] = (names.ENTRY, target[index].astype(np.int64))
         else:
             moved[name] = (names.ENTRY, index + offsets[dim])
-    return result[names.WEIGHTS].to_dataset().assign(moved)
+    return result[group].to_dataset().assign(moved)
 
 
 def _join(parts: Sequence[xr.Dataset], united: Mapping[str, np.ndarray]) -> xr.Dataset:

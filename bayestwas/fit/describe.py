@@ -21,6 +21,7 @@ from bayestwas.fit.panels import read_panels
 from bayestwas.fit.prepared import Prepared, gene_seed, targets
 from bayestwas.fit.settings import Settings
 
+LEFT_OUT = 0.01  # of the sum of absolute mean weights of a gene in one context and ancestry
 # why a gene that was measured has no fit: without, and with variants in its cis-window
 NOT_FITTED = ("no usable variant in its cis-window", "no expression that varies, in any context")
 
@@ -67,7 +68,8 @@ def describe(
     _draws(
         fills[names.POSTERIOR], full, where, settings.posterior_draws, gene_seed(seed, locus.attrs["block"])
     )
-    fills[names.WEIGHTS] = _sparse_weights(prepared, full, at, gene_of)
+    fills[names.WEIGHTS] = _sparse_weights(prepared, at)
+    fills[names.MEAN_WEIGHTS] = _mean_weights(prepared, at)
     _constants(fills, locus, prepared, full, at, settings, began)
     fills = {group: _missing_where_skipped(data, at) for group, data in fills.items()}
     attrs = result.attrs | {
@@ -147,9 +149,7 @@ def _draws(
         )
 
 
-def _sparse_weights(
-    prepared: Prepared, full: GeneTraitPosterior, at: NDArray[np.intp], gene_of: NDArray[np.intp]
-) -> xr.Dataset:
+def _sparse_weights(prepared: Prepared, at: NDArray[np.intp]) -> xr.Dataset:
     """The draws of the weights as (gene, context, ancestry, variant, draw) entries with their
     probabilities."""
     studies = len(prepared.ancestries)
@@ -166,6 +166,34 @@ def _sparse_weights(
                 parts["draw_index"].append(entries.coords[0].astype(np.int64))
                 parts["probability"].append(np.exp(gene.draws.log_weight)[entries.coords[0]])
                 parts["weight"].append(entries.data)
+    return _entries(parts)
+
+
+def _mean_weights(prepared: Prepared, at: NDArray[np.intp]) -> xr.Dataset:
+    """The posterior means of the weights: of each gene, context and ancestry the largest, single precision.
+
+    What is left out adds up to at most `LEFT_OUT` of all absolute weights, which bounds its effect on a
+    predicted expression in SD, whatever the LD.
+    """
+    studies = len(prepared.ancestries)
+    indices = ("gene_index", "context_index", "ancestry_index", "variant_index")
+    parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in (*indices, "weight")}
+    for g, row in enumerate(at):
+        for c in prepared.genes[g].contexts:
+            for a in range(studies):
+                mean = prepared.genes[g].mean[c * studies + a].tocoo()
+                order = np.argsort(-np.abs(mean.data), kind="stable")
+                held = np.cumsum(np.abs(mean.data[order]))
+                count = int(np.searchsorted(held, (1 - LEFT_OUT) * held[-1]) + 1) if len(held) else 0
+                kept = np.sort(order[:count])
+                for name, value in (("gene_index", row), ("context_index", c), ("ancestry_index", a)):
+                    parts[name].append(np.full(len(kept), value, dtype=np.int64))
+                parts["variant_index"].append(mean.coords[1][kept].astype(np.int64))
+                parts["weight"].append(mean.data[kept].astype(np.float32))
+    return _entries(parts)
+
+
+def _entries(parts: Mapping[str, list[NDArray[np.generic]]]) -> xr.Dataset:
     empty = {name: np.empty(0, dtype=np.int64 if name.endswith("index") else np.float64) for name in parts}
     return xr.Dataset(
         {name: (names.ENTRY, np.concatenate(part) if part else empty[name]) for name, part in parts.items()}

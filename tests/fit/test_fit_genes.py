@@ -11,8 +11,10 @@ import pytest
 import xarray as xr
 from scipy import sparse
 
+from bayestwas import names
 from bayestwas.engine.gene_trait import twas_z
 from bayestwas.engine.ld import MatrixLD
+from bayestwas.fit.describe import LEFT_OUT
 from bayestwas.fit.gene_trait import fit_genes
 from bayestwas.fit.prepared import gene_seed, prepare
 from bayestwas.fit.settings import Settings
@@ -344,6 +346,24 @@ def test_posterior_draws_match_the_marginals(build: Build, settings: Settings) -
     included = (np.nan_to_num(draws) != 0).any(axis=(2, 3)).mean(axis=0)
     pip = result["marginals"]["pip"].values
     assert (np.abs(included - pip) < 4 * np.sqrt(pip * (1 - pip) / count) + 1 / count).all()
+
+
+def test_mean_weights_are_those_of_the_fit_but_for_a_hundredth(
+    build: Build, settings: Settings, fitted: xr.DataTree
+) -> None:
+    """Exact posterior means; what is left out adds up to at most LEFT_OUT of their absolute sum."""
+    exact = fit_weights(build(), settings=settings)[names.MARGINALS].dataset["weight_mean"]
+    exact = exact.sel(gene=fitted["marginals"]["gene"].values)
+    entries = fitted[names.MEAN_WEIGHTS].dataset
+    stored = np.zeros(exact.shape)
+    at = tuple(entries[f"{dim}_index"].values for dim in ("gene", "context", "ancestry", "variant"))
+    stored[at] = entries["weight"].values
+    apart = np.abs(stored - exact.values)
+    # single precision, and mean_weights sets what is below 1e-6 to zero
+    np.testing.assert_allclose(stored[at], exact.values[at], rtol=1e-5, atol=2e-6)
+    total = np.abs(exact.values).sum(axis=-1)
+    assert (apart.sum(axis=-1) <= LEFT_OUT * total + 1e-6 * exact.sizes["variant"]).all()
+    assert (stored != 0).sum() < (exact.values != 0).sum()
 
 
 def test_twas_z_is_the_textbook_formula() -> None:
