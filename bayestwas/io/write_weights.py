@@ -1,4 +1,4 @@
-"""Weights in the files of other programs: PredictDB databases with covariances, FUSION lists with .wgt.RDat."""
+"""Weights in the files of other programs: PredictDB .db with covariances, FUSION .pos with .wgt.RDat."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def write_predictdb(weights: FinishedWeights, database: Path, covariances: Path,
     empty = np.full(len(genes), None, dtype=object)
     extra = pd.DataFrame(
         {
-            "gene": genes, "genename": genes, "n.snps.in.model": table.groupby("gene").size().reindex(genes).values,
+            "gene": genes, "genename": genes,
+            "n.snps.in.model": table.groupby("gene").size().reindex(genes).to_numpy(),
             "pred.perf.R2": empty, "pred.perf.pval": empty, "pred.perf.qval": empty,
             "cis.h2": h2.reindex(genes).to_numpy(dtype=float),
         }
     )  # fmt: skip
-    with atomic(database) as temporary:
-        with closing(sqlite3.connect(temporary)) as base:
-            rows.to_sql("weights", base, index=False)
-            extra.to_sql("extra", base, index=False)
-            base.execute("CREATE INDEX weights_gene ON weights (gene)")
-            base.execute("CREATE INDEX weights_rsid ON weights (rsid)")
-            base.commit()
+    with atomic(database) as temporary, closing(sqlite3.connect(temporary)) as base:
+        rows.to_sql("weights", base, index=False)
+        extra.to_sql("extra", base, index=False)
+        base.execute("CREATE INDEX weights_gene ON weights (gene)")
+        base.execute("CREATE INDEX weights_rsid ON weights (rsid)")
+        base.commit()
     name_of = dict(zip(table["variant_id"], named, strict=True))
     with atomic(covariances) as temporary, gzip.open(temporary, "wt", compresslevel=4) as handle:
         handle.write("GENE RSID1 RSID2 VALUE\n")
@@ -96,16 +96,16 @@ def write_fusion(weights: FinishedWeights, path: Path, h2: pd.Series, n: float) 
     folder.mkdir(exist_ok=True)
     rows, used = [], set()
     by_gene = weights.table.groupby("gene", sort=False).indices
-    for gene, place in weights.genes.iterrows():
-        stem = safe_name(str(gene))
+    genes = weights.genes
+    places = zip(genes.index.astype(str), genes["chromosome"], genes["tss"], strict=True)
+    for gene, chromosome, tss in places:
+        stem = safe_name(gene)
         while stem in used:
             stem += "_"
         used.add(stem)
         part = weights.table.iloc[by_gene[gene]]
-        _write_gene(folder / f"{stem}.wgt.RDat", part, float(h2[gene]), n)
-        rows.append(
-            (path.stem, f"{folder.name}/{stem}.wgt.RDat", gene, place["chromosome"], place["tss"], place["tss"], n)
-        )  # fmt: skip
+        _write_gene(folder / f"{stem}.wgt.RDat", part, float(h2.loc[gene]), n)
+        rows.append((path.stem, f"{folder.name}/{stem}.wgt.RDat", gene, chromosome, tss, tss, n))
     columns = ["PANEL", "WGT", "ID", "CHR", "P0", "P1", "N"]
     table = pd.DataFrame(rows, columns=columns)
     table["N"] = table["N"].round().astype("Int64")
@@ -131,7 +131,7 @@ def _write_gene(path: Path, table: pd.DataFrame, h2: float, n: float) -> None:
             "V6": table["other_allele"].astype(str).to_numpy(dtype=object),
         },
         index=pd.RangeIndex(1, len(table) + 1),  # as R counts rows
-    ).astype({name: object for name in ("V1", "V2", "V5", "V6")})
+    ).astype(dict.fromkeys(("V1", "V2", "V5", "V6"), object))
     held = {
         "wgt.matrix": _Matrix(table["weight"].to_numpy(dtype=float)[:, None], named, _text(MODEL)),
         "snps": snps,

@@ -1,5 +1,5 @@
-"""The weights of a finished run for other programs: PredictDB and FUSION files of the posterior means, Parquet
-of the draws."""
+"""The weights of a finished run for other programs: PredictDB and FUSION files of the posterior means,
+Parquet of the draws."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.results import STORE, open_results
+from bayestwas.data.variants import standard_build
 from bayestwas.data.weights import (
     PER_ALLELE,
     PER_GENOTYPE_SD,
@@ -20,7 +21,6 @@ from bayestwas.data.weights import (
     FinishedWeights,
     GeneCovariance,
 )
-from bayestwas.data.variants import standard_build
 from bayestwas.engine.ld import LD, GenotypeLD
 from bayestwas.errors import InputError, OutputError, SettingsError, nearest
 from bayestwas.fit.panels import gwas_arrays
@@ -158,15 +158,16 @@ def _collect(
     told = []
     for block, rows in _means(result).groupby("block", sort=False):
         locus = harmonised.locus(str(block))
-        references = {ancestry: _reference(locus, str(ancestry)) for ancestry in pd.unique(rows["ancestry"])}
-        index = pd.Index(locus[names.VARIANT].values.astype(str))
-        for (context, ancestry, gene), part in rows.groupby(["context", "ancestry", "gene"], sort=False):
+        references = {str(name): _reference(locus, str(name)) for name in pd.unique(rows["ancestry"])}
+        index = pd.Index(np.asarray(locus[names.VARIANT]).astype(str))
+        for labels, part in rows.groupby(["context", "ancestry", "gene"], sort=False):
+            context, ancestry, gene = map(str, labels)  # type: ignore[call-overload]
             model, known, row = _model(part, index, references[ancestry], per_allele, agreement)
             told.append(row)
             if len(model):
                 ids = _identifiers(model, harmonised.study.build)
                 parts.setdefault((context, ancestry), []).append(model.assign(variant_id=ids))
-                covariance.setdefault((context, ancestry), {})[str(gene)] = GeneCovariance(ids, known)
+                covariance.setdefault((context, ancestry), {})[gene] = GeneCovariance(ids, known)
     constant = result[names.CONSTANT].dataset
     places = constant[["chromosome", "tss"]].to_dataframe()[["chromosome", "tss"]]
     columns = [*WEIGHT_COLUMNS, "rsid"]
@@ -184,7 +185,7 @@ def _model(
     part: pd.DataFrame, index: pd.Index, reference: Reference, per_allele: bool, agreement: float
 ) -> tuple[pd.DataFrame, np.ndarray, dict[str, object]]:
     """The rows of one gene that are exported, their covariance, and a row that says so."""
-    at = index.get_indexer(part["variant"])
+    at = index.get_indexer(pd.Index(part["variant"]))
     first = part.iloc[0]
     if (at < 0).any():
         raise InputError(
@@ -200,7 +201,7 @@ def _model(
     if np.isnan(sd).any():
         raise InputError(
             f"the allele frequency of {part['variant'].iloc[int(np.argmax(np.isnan(sd)))]} is not known",
-            "Weights per allele need the SD of the genotypes: from genotypes, or from frequencies in the GWAS",
+            "Weights per allele need the SD of the genotypes: from these, or from frequencies in the GWAS",
             "Use --format fusion, whose weights are per SD of genotype",
         )
     weight = part["weight"].to_numpy(dtype=float) / sd

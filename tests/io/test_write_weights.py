@@ -1,4 +1,4 @@
-"""Weights that are written are read back as they were: real files where they are, and read by R where it is."""
+"""Weights that are written are read back as they were, and read by R where it is installed."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ def test_r_reads_fusion_files_as_its_association_test_does(tmp_path: Path) -> No
         "l <- read.table('w.pos', header=T, as.is=T); "
         "for (i in seq_len(nrow(l))) { load(l$WGT[i]); best <- which.max(cv.performance['rsq',]); "
         "stopifnot(is.data.frame(snps), nrow(snps) == nrow(wgt.matrix), rownames(wgt.matrix) == snps[,2]); "
-        "cat(l$ID[i], colnames(cv.performance)[best], snps[,1], snps[,4], snps[,5], sprintf('%.17g', wgt.matrix[,best]), '\\n') }"
+        "cat(l$ID[i], colnames(cv.performance)[best], snps[,1], snps[,4], snps[,5], "
+        "sprintf('%.17g', wgt.matrix[,best]), '\\n') }"
     )
     run = subprocess.run(
         ["Rscript", "--vanilla", "-e", code], cwd=tmp_path, check=True, capture_output=True, text=True
