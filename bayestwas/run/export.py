@@ -132,7 +132,7 @@ def _entries(result: xr.DataTree, group: str) -> pd.DataFrame:
         "source_id": constant["source_id"].values[variant],
         "block": constant["gene_block"].values[at[names.GENE]],
     }
-    out |= {name: data[name].values for name in data.data_vars if not str(name).endswith("_index")}
+    out |= {str(name): data[name].values for name in data.data_vars if not str(name).endswith("_index")}
     if "draw_index" in data:
         out["draw"] = data["draw_index"].values
     return pd.DataFrame(out)
@@ -161,7 +161,7 @@ def _collect(
         references = {str(name): _reference(locus, str(name)) for name in pd.unique(rows["ancestry"])}
         index = pd.Index(np.asarray(locus[names.VARIANT]).astype(str))
         for labels, part in rows.groupby(["context", "ancestry", "gene"], sort=False):
-            context, ancestry, gene = map(str, labels)  # type: ignore[call-overload]
+            context, ancestry, gene = map(str, labels)
             model, known, row = _model(part, index, references[ancestry], per_allele, agreement)
             told.append(row)
             if len(model):
