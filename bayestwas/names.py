@@ -29,6 +29,7 @@ GWAS = "gwas"
 LD = "ld"  # ld/<ancestry>
 EXPRESSION = "expression"  # expression/<context>/<ancestry>
 FINISHED = "finished_weights"  # finished_weights/<context>/<ancestry>; absent where there are none
+EQTL = "eqtl"  # eqtl/<context>/<ancestry>; absent where there are no eQTL summary statistics
 GENES = "genes"
 ANNOTATIONS = "annotations"  # absent where the study has none
 
@@ -94,6 +95,13 @@ LOCUS_VARIABLES: dict[str, dict[str, Variable]] = {
     },
     FINISHED: {
         "weight": Variable((GENE, VARIANT), EXPRESSION_PER_GENOTYPE, "finished weights; zero elsewhere"),
+    },
+    EQTL: {
+        "correlation": Variable(
+            (GENE, VARIANT),
+            "correlation",
+            "of genotype and expression, one variant at a time; NaN where absent",
+        ),
     },
     GENES: {
         "chromosome": Variable((GENE,), "", "chromosome"),

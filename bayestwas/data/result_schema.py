@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
-from bayestwas.data.schema import expression_groups, finished_groups
+from bayestwas.data.schema import eqtl_groups, expression_groups, finished_groups
 from bayestwas.errors import InputError
 
 LABELLED = (names.GENE, names.VARIANT, names.BLOCK, names.CONTEXT, names.ANCESTRY)
@@ -122,12 +122,12 @@ def blank_of_locus(
     """`blank_result` with all that a locus already says: genes, variants, contexts, ancestries, z, n_ref,
     block.
 
-    Contexts are those with an expression panel or finished weights; ancestries those with a GWAS, then
+    Contexts are those with expression, eQTLs or finished weights; ancestries those with a GWAS, then
     those with expression only. Root attributes of the locus that name the study and the build are kept.
     """
     root = locus.to_dataset(inherit=False)
     gwas = locus[names.GWAS].to_dataset()
-    held = [*expression_groups(locus), *finished_groups(locus)]
+    held = [*expression_groups(locus), *eqtl_groups(locus), *finished_groups(locus)]
     panels = [(context, ancestry) for context, ancestry, _ in held]
     contexts = list(dict.fromkeys(context for context, _ in panels))
     gwas_ancestries = [str(ancestry) for ancestry in gwas[names.ANCESTRY].values]

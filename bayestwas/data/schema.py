@@ -97,28 +97,41 @@ def check_locus(tree: xr.DataTree) -> None:
                 "Finished weights are finite, and zero where a model has none",
                 "Drop the gene, or set the weight to zero",
             )
+    for context, ancestry, node in eqtl_groups(tree):
+        where = f"{names.EQTL}/{context}/{ancestry}"
+        check_dataset(where, node, names.LOCUS_VARIABLES[names.EQTL])
+        if not (np.isnan(node["correlation"].values) | (np.abs(node["correlation"].values) <= 1)).all():
+            raise InputError(
+                f"{where}: a correlation is beyond 1",
+                "Marginal associations of a locus are correlations of genotype and expression",
+                "Compute them as t / sqrt(t^2 + df)",
+            )
     if names.ANNOTATIONS in tree.children:
         _check_annotations(tree)
 
 
 def expression_groups(tree: xr.DataTree) -> list[tuple[str, str, xr.Dataset]]:
     """(context, ancestry, Dataset) of every expression panel of a locus, in the order they are stored."""
-    if names.EXPRESSION not in tree.children:
-        return []
-    return [
-        (str(context), str(ancestry), node.to_dataset())
-        for context, by_ancestry in tree[names.EXPRESSION].children.items()
-        for ancestry, node in by_ancestry.children.items()
-    ]
+    return _by_context(tree, names.EXPRESSION)
 
 
 def finished_groups(tree: xr.DataTree) -> list[tuple[str, str, xr.Dataset]]:
     """(context, ancestry, Dataset) of the finished weights of a locus, in the order they are stored."""
-    if names.FINISHED not in tree.children:
+    return _by_context(tree, names.FINISHED)
+
+
+def eqtl_groups(tree: xr.DataTree) -> list[tuple[str, str, xr.Dataset]]:
+    """(context, ancestry, Dataset) of the eQTL summary statistics of a locus, in the order they are stored;
+    the attribute n of each Dataset is the number of people."""
+    return _by_context(tree, names.EQTL)
+
+
+def _by_context(tree: xr.DataTree, group: str) -> list[tuple[str, str, xr.Dataset]]:
+    if group not in tree.children:
         return []
     return [
         (str(context), str(ancestry), node.to_dataset())
-        for context, by_ancestry in tree[names.FINISHED].children.items()
+        for context, by_ancestry in tree[group].children.items()
         for ancestry, node in by_ancestry.children.items()
     ]
 
@@ -285,6 +298,7 @@ def locus(
     finished: Sequence[tuple[str, str, pd.DataFrame]] = (),
     gene_level: bool = False,
     gwas_checks: Mapping[str, Mapping[str, Any]] | None = None,
+    eqtl: Sequence[tuple[str, str, pd.DataFrame, float]] = (),
 ) -> xr.DataTree:
     """Build a locus from plain labelled arrays.
 
@@ -300,7 +314,8 @@ def locus(
     `gene_annotation`: DataFrame gene x feature. `finished`:
     (context, ancestry, DataFrame gene x variant) of finished weights, per SD of genotype. `gene_level`: LD is
     known within models only, so that variants have no direct effects. `gwas_checks`: ancestry ->
-    frequency (p,) and conflict (p,), each where it is known. Raises `InputError`.
+    frequency (p,) and conflict (p,), each where it is known. `eqtl`: (context, ancestry, DataFrame gene x
+    variant of marginal correlations, people). Raises `InputError`.
     """
     if variants.empty:
         raise InputError(
@@ -355,6 +370,13 @@ def locus(
         groups[f"{names.FINISHED}/{context}/{ancestry}"] = xr.Dataset(
             {"weight": ((names.GENE, names.VARIANT), weight.to_numpy(dtype=float))},
             coords={names.GENE: _text(weight.index)},
+        )
+    for context, ancestry, marginal, people in eqtl:
+        check_label("context", context)
+        groups[f"{names.EQTL}/{context}/{ancestry}"] = xr.Dataset(
+            {"correlation": ((names.GENE, names.VARIANT), marginal.to_numpy(dtype=float))},
+            coords={names.GENE: _text(marginal.index)},
+            attrs={"n": float(people)},
         )
     if gene_level:
         root.attrs["gene_level"] = True

@@ -280,14 +280,34 @@ class WeightPanel:
 
 
 @dataclass(frozen=True)
+class EqtlPanel(WeightPanel):
+    """eQTL summary statistics of one context in one ancestry.
+
+    `weights` are marginal: the effect of one variant at a time, per SD of genotype, which is the correlation
+    of genotype and expression. `n`: people, less the covariates.
+    """
+
+    n: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.n > 2:
+            raise InputError(
+                f"{self.weights.name}: n = {self.n:g} people after covariates",
+                "eQTL summary statistics come from more than two people",
+                "Correct n and covariates under [[eqtl]]",
+            )
+
+
+@dataclass(frozen=True)
 class Study:
     """Everything a study file names, read but not yet put together.
 
     `gwas` and `ld` by ancestry; `blocks` a DataFrame (block, chromosome, start, end; 0-based half-open) or
     None; `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base
     pairs on either side of a TSS; `annotations` of variants and genes, not yet matched; `weights` finished
-    ones; `gene_level` where the only LD is that of the covariances of their models; `min_info` imputation
-    quality below which a variant of imputed genotypes is left out.
+    ones; `eqtl` summary statistics; `gene_level` where the only LD is that of the covariances of their models;
+    `min_info` imputation quality below which a variant of imputed genotypes is left out.
     """
 
     name: str
@@ -304,6 +324,7 @@ class Study:
     annotations: Annotations = NO_ANNOTATIONS
     weights: tuple[WeightPanel, ...] = ()
     gene_level: bool = False
+    eqtl: tuple[EqtlPanel, ...] = ()
     min_info: float = DEFAULT_MIN_INFO
 
     def __post_init__(self) -> None:

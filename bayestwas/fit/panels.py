@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayestwas import names
-from bayestwas.data.schema import expression_groups, finished_groups
-from bayestwas.engine.ld import LD, FactorLD, GenotypeLD, MatrixLD
+from bayestwas.data.schema import eqtl_groups, expression_groups, finished_groups
+from bayestwas.engine.ld import LD, FactorLD, GenotypeLD, MatrixLD, standardised
 
 Floats = NDArray[np.float64]
 
@@ -33,23 +33,51 @@ class Panel:
     n: float
 
 
+@dataclass(frozen=True)
+class Summary:
+    """eQTL summary statistics of one context in one ancestry: `correlation` (genes, p) of genotype and
+    expression, NaN where absent, of `n` people; `ld` that of the reference of the ancestry (p,)."""
+
+    context: str
+    ancestry: str
+    genes: dict[str, int]
+    correlation: Floats
+    ld: LD
+    n: float
+
+
 def contexts_and_ancestries(locus: xr.DataTree) -> tuple[list[str], list[str]]:
     """Contexts in the order of the locus; ancestries of the GWAS first, then those with expression only."""
-    held = [*expression_groups(locus), *finished_groups(locus)]
+    held = [*expression_groups(locus), *eqtl_groups(locus), *finished_groups(locus)]
     gwas = [str(a) for a in locus[names.GWAS].dataset[names.ANCESTRY].values]
     contexts = dict.fromkeys(context for context, _, _ in held)
     return list(contexts), list(dict.fromkeys([*gwas, *(ancestry for _, ancestry, _ in held)]))
 
 
-def read_panels(locus: xr.DataTree, min_allele_count: int) -> dict[tuple[str, str], Panel]:
-    """The panels of a locus by (context, ancestry)."""
-    if names.EXPRESSION not in locus.children:
-        return {}
-    return {
-        (context, ancestry): _panel(context, ancestry, node.to_dataset(), min_allele_count)
-        for context, group in locus[names.EXPRESSION].children.items()
-        for ancestry, node in group.children.items()
+def read_panels(locus: xr.DataTree, min_allele_count: int) -> dict[tuple[str, str], Panel | Summary]:
+    """The panels and the eQTL summary statistics of a locus by (context, ancestry)."""
+    held = eqtl_groups(locus)
+    ld = {ancestry: _ld(locus[f"{names.LD}/{ancestry}"].dataset) for _, ancestry, _ in held}
+    panels: dict[tuple[str, str], Panel | Summary] = {
+        (context, ancestry): _panel(context, ancestry, data, min_allele_count)
+        for context, ancestry, data in expression_groups(locus)
     }
+    for context, ancestry, data in held:
+        genes = {str(gene): i for i, gene in enumerate(data[names.GENE].values)}
+        values = data["correlation"].transpose(names.GENE, names.VARIANT).values.astype(np.float64)
+        panels[context, ancestry] = Summary(
+            context, ancestry, genes, values, ld[ancestry], float(data.attrs["n"])
+        )
+    return panels
+
+
+def window_ld(ld: LD, index: NDArray[np.intp]) -> LD:
+    """The LD of the variants `index` alone, taken as exact: genotypes where they are smaller than R."""
+    factor = standardised(ld, index)
+    if factor is not None:
+        return FactorLD(factor)
+    there = ld.variance[index] > 0
+    return MatrixLD(np.where(np.outer(there, there), ld.gram(index), np.nan))
 
 
 def _panel(context: str, ancestry: str, data: xr.Dataset, min_allele_count: int) -> Panel:

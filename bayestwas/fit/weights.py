@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from bayestwas import names
 from bayestwas.data.studies import DEFAULT_CIS_WINDOW
 from bayestwas.engine import weights as engine
-from bayestwas.engine.ld import FactorLD
+from bayestwas.engine.ld import LD, FactorLD
 from bayestwas.engine.single_effects import from_score
 from bayestwas.engine.weights import Expression, WeightPosterior, WeightPriors
 from bayestwas.errors import SettingsError, nearest
 from bayestwas.fit.annotations import Scales, scaled
 from bayestwas.fit.finished import read_points
-from bayestwas.fit.panels import Panel, contexts_and_ancestries, read_panels
+from bayestwas.fit.panels import Panel, Summary, contexts_and_ancestries, read_panels, window_ld
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weight_annotations import enrichment, gene_evidence, thinned
 from bayestwas.fit.weight_priors import StudySums, local, stored_priors
@@ -199,7 +199,7 @@ def weight_sums(
     return StudySums({(tuple(contexts), tuple(ancestries)): total}, thinned(genes))
 
 
-def fittable_genes(locus: xr.DataTree, panels: dict[tuple[str, str], Panel]) -> list[str]:
+def fittable_genes(locus: xr.DataTree, panels: dict[tuple[str, str], Panel | Summary]) -> list[str]:
     """Genes whose status allows a fit, with expression that varies somewhere and variants in the cis-
     window.
     """
@@ -222,7 +222,7 @@ def cis_window(locus: xr.DataTree, gene: str) -> NDArray[np.intp]:
 def gene_expression(
     locus: xr.DataTree,
     gene: str,
-    panels: dict[tuple[str, str], Panel],
+    panels: dict[tuple[str, str], Panel | Summary],
     contexts: list[str],
     ancestries: list[str],
     known: Floats | None = None,
@@ -231,21 +231,31 @@ def gene_expression(
     (p,) is the `enrichment` of the variants of the locus."""
     index, distance = cis_window(locus, gene), _distance(locus, gene)
     studies = [(context, ancestry) for context in contexts for ancestry in ancestries]
-    z, n, factors = np.full((len(studies), len(index)), np.nan), np.zeros(len(studies)), []
-    rows: dict[int, Floats] = {}
+    z, n = np.full((len(studies), len(index)), np.nan), np.zeros(len(studies))
+    factors: list[LD] = []
+    rows: dict[int, tuple[Panel, Floats]] = {}
+    references: dict[str, LD] = {}  # of this window, by ancestry
     for s, study in enumerate(studies):
         panel = panels.get(study)
+        if isinstance(panel, Summary):
+            if panel.ancestry not in references:
+                references[panel.ancestry] = window_ld(panel.ld, index)
+            factors.append(references[panel.ancestry])
+            if gene in panel.genes:
+                z[s] = np.sqrt(panel.n) * panel.correlation[panel.genes[gene], index]
+                n[s] = panel.n
+            continue
         factor = np.zeros((1, len(index))) if panel is None else panel.ld.factor[:, index]
         factors.append(FactorLD(factor))
         if panel is not None and gene in panel.genes:
             row = panel.expression[panel.genes[gene]]
             z[s] = np.sqrt(panel.n) * (row / np.sqrt(len(row))) @ factor
-            n[s], rows[s] = panel.n, row
+            n[s], rows[s] = panel.n, (panel, row)
     correlation, share = np.eye(len(studies)), np.eye(len(studies))
-    for s, first in rows.items():
-        for t, second in rows.items():
+    for s, (one, first) in rows.items():
+        for t, (two, second) in rows.items():
             if s < t and studies[s][1] == studies[t][1]:
-                r, share[s, t] = _shared(panels[studies[s]], panels[studies[t]], first, second)
+                r, share[s, t] = _shared(one, two, first, second)
                 share[t, s] = share[s, t]
                 correlation[s, t] = correlation[t, s] = r * share[s, t]
     return index, Expression(

@@ -27,7 +27,7 @@ from bayestwas.harmonise.alleles import (
 )
 from bayestwas.harmonise.annotations import MatchedAnnotations, match_annotations
 from bayestwas.harmonise.files import FileNames, name_files, seam_notes, variant_files
-from bayestwas.harmonise.finished import as_prepared, marked, weight_genes, weight_rows
+from bayestwas.harmonise.finished import as_prepared, eqtl_rows, marked, weight_genes, weight_rows
 from bayestwas.harmonise.fit_together import check_builds, check_overlap, overlap_matrix
 from bayestwas.harmonise.genes import (
     MOST_MISSING,
@@ -119,13 +119,13 @@ def harmonise(study: Study) -> Harmonised:
     aligned = align(files)
     duplicates = _duplicates(files, aligned.ledger)
     overlap = overlap_matrix(aligned)
-    check_overlap(files, overlap, named.gwas, named.ld, (*named.panels, *named.weights))
+    check_overlap(files, overlap, named.gwas, named.ld, (*named.panels, *named.weights, *named.eqtl))
     unread = _unread(study, named)
     read = [note for gwas in study.gwas.values() for note in reading_of(gwas).notes]
     unlinked = _require_ld(aligned, named)
     still, standing = require_variation(study, aligned, named, blocks)
     ledger = pd.concat([*aligned.ledger, *unread, *unlinked, *still, *donor_ledger], ignore_index=True)
-    holding = {*named.gwas.values(), *named.panels, *named.weights}
+    holding = {*named.gwas.values(), *named.panels, *named.weights, *named.eqtl}
     variants, rows, signs = _order(aligned, blocks, holding)
     spans = _spans(variants)
     sources = list(named.gwas.values())
@@ -133,14 +133,18 @@ def harmonise(study: Study) -> Harmonised:
         as_prepared(panel, name, set(present.index))
         for panel, name in zip(study.weights, named.weights, strict=True)
     ]
-    everything = [*prepared, *finished]
+    marginal = [
+        as_prepared(panel, name, set(present.index))
+        for panel, name in zip(study.eqtl, named.eqtl, strict=True)
+    ]
+    everything = [*prepared, *finished, *marginal]
     genes = gene_table(
         requested, present, blocks, variants, rows, everything, sources, spans, study.cis_window
     )
     genes = marked(genes, finished, study.gene_level)
     counted = _count(blocks, variants, genes)
     matched = match_annotations(study.annotations, variants, genes, blocks)
-    left_out = [note for panel in study.weights for note in panel.weights.notes]
+    left_out = [note for panel in (*study.weights, *study.eqtl) for note in panel.weights.notes]
     told = (
         *read,
         *notes,
@@ -157,8 +161,9 @@ def harmonise(study: Study) -> Harmonised:
 
 
 def _all_genes(study: Study) -> pd.DataFrame:
-    """Chromosome and TSS of every gene; where a gene has expression and finished weights, from the former."""
-    tables = [panel_genes(study), *(weight_genes(panel).set_index("gene") for panel in study.weights)]
+    """Chromosome and TSS of every gene; where a gene has expression and other tables, from the former."""
+    others = (*study.eqtl, *study.weights)
+    tables = [panel_genes(study), *(weight_genes(panel).set_index("gene") for panel in others)]
     known = pd.concat([table for table in tables if len(table)] or tables[:1])
     return known[~known.index.duplicated()]
 
@@ -348,8 +353,9 @@ def _reader(h: Harmonised, block: str) -> LocusReader:
         variant_annotation=h.annotations.of_variants(here, h.variants.index[here]),
         gene_annotation=h.annotations.of_genes(genes.index),
         weights=weight_rows(
-            study, h.named.weights, h.rows, h.signs, here, h.variants.index[here], fitted, h.named.ld
+            study.weights, h.named.weights, h.rows, h.signs, here, h.variants.index[here], fitted, h.named.ld
         ),
+        eqtl=eqtl_rows(study.eqtl, h.named.eqtl, h.rows, h.signs, here, h.variants.index[here], fitted),
         gene_level=study.gene_level,
         gwas_checks={ancestry: _gwas_checks(h, ancestry, here) for ancestry in h.named.gwas},
     )

@@ -25,8 +25,8 @@ _CHUNK = 2048  # variants read at once when frequencies are wanted
 class FileNames:
     """What each file of a study is called in tables and messages; a file opened twice is one file.
 
-    `gwas` and `ld` by ancestry (only ancestries with a GWAS), `panels` and `weights` in the order of the
-    study, `genotypes` the genotypes behind a name.
+    `gwas` and `ld` by ancestry (only ancestries with a GWAS), `panels`, `weights` and `eqtl` in the order
+    of the study, `genotypes` the genotypes behind a name.
     """
 
     gwas: dict[str, str]
@@ -34,6 +34,7 @@ class FileNames:
     panels: tuple[str, ...]
     genotypes: dict[str, Genotypes]
     weights: tuple[str, ...] = ()
+    eqtl: tuple[str, ...] = ()
 
 
 def name_files(study: Study) -> FileNames:
@@ -49,6 +50,7 @@ def name_files(study: Study) -> FileNames:
         panels=tuple(_genotype_name(panel.genotypes, used) for panel in study.panels),
         genotypes=used,
         weights=tuple(f"{panel.weights.name} ({panel.context})" for panel in study.weights),
+        eqtl=tuple(f"{panel.weights.name} ({panel.context})" for panel in study.eqtl),
     )
 
 
@@ -99,8 +101,11 @@ def variant_files(study: Study, blocks: pd.DataFrame, named: FileNames) -> list[
     for panel, name in zip(study.panels, named.panels, strict=True):
         if name not in files:
             files[name] = _genotype_file(name, panel.ancestry, panel.genotypes, blocks, study.min_info)
-    for weights, name in zip(study.weights, named.weights, strict=True):
-        files[name] = _inside(name, weights.ancestry, weight_variants(weights), blocks, None)
+    finished = ((*study.weights, *study.eqtl), (*named.weights, *named.eqtl))
+    for weights, name in zip(*finished, strict=True):
+        table = weight_variants(weights)
+        frequency = None if "frequency" not in table else _values(table["frequency"].to_numpy())
+        files[name] = _inside(name, weights.ancestry, table, blocks, frequency)
     return list(files.values())
 
 
@@ -145,7 +150,10 @@ def _inside(
 def _column_frequency(gwas: xr.Dataset) -> Callable[[np.ndarray], np.ndarray] | None:
     if "effect_allele_frequency" not in gwas:
         return None
-    values = gwas["effect_allele_frequency"].values
+    return _values(gwas["effect_allele_frequency"].values)
+
+
+def _values(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda rows: values[rows]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayestwas import names
-from bayestwas.data.studies import Study, WeightPanel
+from bayestwas.data.studies import EqtlPanel, WeightPanel
 from bayestwas.data.variants import COLUMNS, chromosome_labels
 from bayestwas.data.weights import PER_ALLELE
 from bayestwas.harmonise.genes import PreparedPanel
@@ -40,6 +40,17 @@ class WeightRows:
         return self.context, self.ancestry, self.weight * sd
 
 
+@dataclass(frozen=True)
+class EqtlRows:
+    """eQTL summary statistics in one block: `correlation` DataFrame gene x variant, NaN where absent; `n`
+    people."""
+
+    context: str
+    ancestry: str
+    correlation: pd.DataFrame
+    n: float
+
+
 def weight_genes(panel: WeightPanel) -> pd.DataFrame:
     """gene, chromosome, tss of the placed genes of finished weights."""
     genes = panel.weights.genes
@@ -54,9 +65,11 @@ def weight_genes(panel: WeightPanel) -> pd.DataFrame:
 
 
 def weight_variants(panel: WeightPanel) -> pd.DataFrame:
-    """The placed variants of finished weights, each once, and the columns of a variant table."""
+    """The placed variants of finished weights, each once: the columns of a variant table, and frequency where
+    they have it."""
     table = panel.weights.table
-    return table[table["position"] > 0].drop_duplicates(list(COLUMNS))[list(COLUMNS)].reset_index(drop=True)
+    columns = [*COLUMNS, *(name for name in ("frequency",) if name in table)]
+    return table[table["position"] > 0].drop_duplicates(list(COLUMNS))[columns].reset_index(drop=True)
 
 
 def as_prepared(panel: WeightPanel, name: str, wanted: set[str]) -> PreparedPanel:
@@ -91,7 +104,7 @@ def marked(genes: pd.DataFrame, prepared: Sequence[PreparedPanel], gene_level: b
 
 
 def weight_rows(
-    study: Study,
+    panels: Sequence[WeightPanel],
     file_names: Sequence[str],
     rows: dict[str, np.ndarray],
     signs: dict[str, np.ndarray],
@@ -102,24 +115,48 @@ def weight_rows(
 ) -> tuple[WeightRows, ...]:
     """The weights of the genes of one block, of the effect alleles of the study."""
     out = []
-    for panel, name in zip(study.weights, file_names, strict=True):
-        variants = weight_variants(panel)
-        at, sign = rows[name][here], signs[name][here]
-        place = np.full(len(variants), -1)
-        place[at[at >= 0]] = np.flatnonzero(at >= 0)
-        table = panel.weights.table
-        table = table[table["gene"].isin(genes)]
-        key = pd.MultiIndex.from_frame(variants)
-        column = place[key.get_indexer(pd.MultiIndex.from_frame(table[list(COLUMNS)]))]
-        used = (column >= 0) & (table["position"] > 0).to_numpy()
-        if not used.any():
-            continue
-        kept = table[used]
-        members = pd.Index(pd.unique(kept["gene"]))
-        weight = np.zeros((len(members), len(labels)))
-        value = kept["weight"].to_numpy(dtype=float) * sign[column[used]]
-        weight[members.get_indexer(pd.Index(kept["gene"])), column[used]] = value
-        scale = ld_names[panel.ancestry] if panel.weights.scale == PER_ALLELE else ""
-        frame = pd.DataFrame(weight, index=members, columns=labels)
-        out.append(WeightRows(panel.context, panel.ancestry, frame, scale))
+    for panel, name in zip(panels, file_names, strict=True):
+        frame = _oriented(panel, rows[name][here], signs[name][here], labels, genes, 0.0)
+        if len(frame):
+            scale = ld_names[panel.ancestry] if panel.weights.scale == PER_ALLELE else ""
+            out.append(WeightRows(panel.context, panel.ancestry, frame, scale))
     return tuple(out)
+
+
+def eqtl_rows(
+    panels: Sequence[EqtlPanel],
+    file_names: Sequence[str],
+    rows: dict[str, np.ndarray],
+    signs: dict[str, np.ndarray],
+    here: slice,
+    labels: pd.Index,
+    genes: pd.Index,
+) -> tuple[EqtlRows, ...]:
+    """The eQTL summary statistics of the genes of one block, of the effect alleles of the study."""
+    out = []
+    for panel, name in zip(panels, file_names, strict=True):
+        frame = _oriented(panel, rows[name][here], signs[name][here], labels, genes, np.nan)
+        if len(frame):
+            out.append(EqtlRows(panel.context, panel.ancestry, frame, panel.n))
+    return tuple(out)
+
+
+def _oriented(
+    panel: WeightPanel, at: np.ndarray, sign: np.ndarray, labels: pd.Index, genes: pd.Index, absent: float
+) -> pd.DataFrame:
+    """DataFrame gene x variant, `absent` where a table has no row; `at` and `sign`: the row of each variant
+    of the block among the variants of the panel, and its orientation."""
+    variants = weight_variants(panel)
+    place = np.full(len(variants), -1)
+    place[at[at >= 0]] = np.flatnonzero(at >= 0)
+    table = panel.weights.table
+    table = table[table["gene"].isin(genes)]
+    key = pd.MultiIndex.from_frame(variants[list(COLUMNS)])
+    column = place[key.get_indexer(pd.MultiIndex.from_frame(table[list(COLUMNS)]))]
+    used = (column >= 0) & (table["position"] > 0).to_numpy()
+    kept = table[used]
+    members = pd.Index(pd.unique(kept["gene"]))
+    values = np.full((len(members), len(labels)), absent)
+    value = kept["weight"].to_numpy(dtype=float) * sign[column[used]]
+    values[members.get_indexer(pd.Index(kept["gene"])), column[used]] = value
+    return pd.DataFrame(values, index=members, columns=labels)

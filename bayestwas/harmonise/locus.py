@@ -12,7 +12,7 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.data.result_schema import blank_result
 from bayestwas.data.schema import ReferenceDosages, locus
-from bayestwas.harmonise.finished import WeightRows
+from bayestwas.harmonise.finished import EqtlRows, WeightRows
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ class LocusReader:
     weights: tuple[WeightRows, ...] = ()
     gene_level: bool = False
     gwas_checks: dict[str, dict[str, np.ndarray]] | None = None  # see `data.schema.locus`
+    eqtl: tuple[EqtlRows, ...] = ()
 
     def __call__(self) -> xr.DataTree:
         """Read the genotypes of the block and build the locus (see docs/architecture.md)."""
@@ -129,11 +130,12 @@ class LocusReader:
             gwas_checks=self.gwas_checks,
             finished=[rows.scaled(dosages) for rows in self.weights],
             gene_level=self.gene_level,
+            eqtl=[(rows.context, rows.ancestry, rows.correlation, rows.n) for rows in self.eqtl],
         )
 
     def blank(self, status: str, reason: str, n_draws: int = 0) -> xr.DataTree:
         """The result of this block where nothing is fitted: names and z-scores, without reading genotypes."""
-        held: list[PanelRows | WeightRows] = [*self.panels, *self.weights]
+        held: list[PanelRows | EqtlRows | WeightRows] = [*self.panels, *self.eqtl, *self.weights]
         everyone = [*self.gwas, *(panel.ancestry for panel in held)]
         ancestries = list(dict.fromkeys(everyone))
         place = self.genes if self.variants.empty else self.variants

@@ -73,6 +73,12 @@ def run_null(
             "settings": asdict(Settings()),
             "files": _digest(file_hashes(study)),
         }
+        if kind == "permutation" and study.eqtl:
+            raise InputError(
+                f"{study_path} has [[eqtl]] summary statistics",
+                "A permutation exchanges genotypes among donors, who are not known there",
+                "Use --kind parametric",
+            )
         folder = _opened(out, record)
         harmonised = harmonise(study)
         readers = fitted_readers(harmonised)

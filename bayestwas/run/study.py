@@ -23,11 +23,13 @@ from bayestwas.io.ld_files import find_ld_files, read_ld
 from bayestwas.io.tables import open_text
 from bayestwas.run.gwas_files import gwas_of_study
 from bayestwas.run.study_weights import (
+    EQTL_KEYS,
     WEIGHT_KEYS,
     Key,
     check_weights,
     model_references,
     placed,
+    read_eqtl_panels,
     read_weight_panels,
     windows,
 )
@@ -50,6 +52,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "gwas": Key((list,), True, "tables [[gwas]], one per ancestry"),
         "ld": Key((list,), False, "tables [[ld]], one per ancestry with a GWAS"),
         "expression": Key((list,), False, "tables [[expression]], one per context and ancestry"),
+        "eqtl": Key((list,), False, "tables [[eqtl]], eQTL summary statistics, per context and ancestry"),
         "weights": Key((list,), False, "tables [[weights]], finished weights, one per context and ancestry"),
     },
     "blocks": {"path": Key(_TEXT, True, "BED file of blocks")},
@@ -97,6 +100,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "covariates": Key(_TEXT, False, "covariates, FastQTL layout"),
     },
     "weights": WEIGHT_KEYS,
+    "eqtl": EQTL_KEYS,
 }
 _KINDS = {
     str: "text",
@@ -138,7 +142,8 @@ def read_study(path: str | Path) -> Study:
         for e in tree["expression"]
     ]
     weights = read_weight_panels(folder, tree["weights"], labels)
-    inside = windows(blocks, expression, weights, cis_window)
+    eqtl = read_eqtl_panels(folder, tree["eqtl"], labels, blocks)
+    inside = windows(blocks, expression, (*weights, *eqtl), cis_window)
     opened: dict[Path, Genotypes] = {}
 
     def genotypes(entry: dict[str, Any]) -> Genotypes:
@@ -189,6 +194,7 @@ def read_study(path: str | Path) -> Study:
         n_ref={entry["ancestry"]: math.inf for entry in tree["ld"] if entry.get("in_sample")},
         annotations=_annotations(folder, tree.get("annotations", {})),
         weights=weights,
+        eqtl=eqtl,
         gene_level=gene_level,
         min_info=float(tree.get("settings", {}).get("min_info", DEFAULT_MIN_INFO)),
     )
@@ -230,7 +236,7 @@ def _parse(path: Path) -> dict[str, Any]:
     for table in ("blocks", "settings", "annotations"):
         if table in tree:
             _check_keys(_Place(path, f"[{table}]"), tree[table], KEYS[table])
-    for table in ("gwas", "ld", "expression", "weights"):
+    for table in ("gwas", "ld", "expression", "eqtl", "weights"):
         for number, entry in enumerate(tree.setdefault(table, []), start=1):
             place = _Place(path, f"[[{table}]] number {number}")
             if not isinstance(entry, dict):
@@ -291,6 +297,7 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
         ("gwas", ("ancestry",)),
         ("ld", ("ancestry",)),
         ("expression", ("context", "ancestry")),
+        ("eqtl", ("context", "ancestry")),
         ("weights", ("context", "ancestry")),
     ):
         seen: dict[tuple[str, ...], int] = {}
@@ -359,6 +366,7 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
         ("gwas", ("path", "chain")),
         ("ld", ("genotypes", "matrix")),
         ("expression", ("genotypes", "phenotypes", "covariates")),
+        ("eqtl", ("path",)),
         ("weights", ("path", "covariances")),
     ):
         for number, entry in enumerate(tree[table], start=1):

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayestwas.data.studies import LDMatrix, WeightPanel
+from bayestwas.data.studies import EqtlPanel, LDMatrix, WeightPanel
 from bayestwas.data.variants import chromosome_labels
 from bayestwas.data.weights import FinishedWeights, model_correlation, places_of_genes, standardised
 from bayestwas.errors import StudyFileError
 from bayestwas.harmonise.finished import weight_genes
 from bayestwas.harmonise.genes import merged_windows
+from bayestwas.io.eqtl import read_eqtl
 from bayestwas.io.weights import read_weights
 
 
@@ -39,15 +40,24 @@ WEIGHT_KEYS = {
 }
 
 
+EQTL_KEYS = {
+    "context": Key((str,), True, "tissue, cell type, condition or modality"),
+    "ancestry": Key((str,), True, "ancestry of the people, whose LD reference is used"),
+    "path": Key((str,), True, "eQTL Catalogue, GTEx, tensorQTL or FastQTL table, text or Parquet"),
+    "n": Key((int, float), True, "people"),
+    "covariates": Key((int,), False, "how many covariates were regressed out; default 0"),
+}
+
+
 def check_weights(path: Path, tree: Mapping[str, Any]) -> None:
-    """Rules of [[weights]] that concern several entries. Raises `StudyFileError`."""
-    if not tree["expression"] and not tree["weights"]:
+    """Rules of [[weights]] and [[eqtl]] that concern several entries. Raises `StudyFileError`."""
+    if not tree["expression"] and not tree["weights"] and not tree["eqtl"]:
         raise StudyFileError(
             f"{path} lacks expression",
-            "A study has [[expression]] panels, finished [[weights]], or both",
-            "Add [[expression]] or [[weights]]",
+            "A study has [[expression]], [[eqtl]] summary statistics, finished [[weights]], or several",
+            "Add [[expression]], [[eqtl]] or [[weights]]",
         )
-    if not tree["ld"] and (tree["expression"] or not tree["weights"]):
+    if not tree["ld"] and (tree["expression"] or tree["eqtl"] or not tree["weights"]):
         raise StudyFileError(
             f"{path} lacks ld",
             "[[ld]] is required, one per ancestry with a GWAS; only studies of finished [[weights]] with "
@@ -55,6 +65,7 @@ def check_weights(path: Path, tree: Mapping[str, Any]) -> None:
             "Add [[ld]]",
         )
     traits = {entry["ancestry"] for entry in tree["gwas"]}
+    _check_eqtl(path, tree, traits)
     for number, entry in enumerate(tree["weights"], start=1):
         place = f"{path}: [[weights]] number {number} ({entry['context']} {entry['ancestry']})"
         if entry["ancestry"] not in traits:
@@ -68,6 +79,25 @@ def check_weights(path: Path, tree: Mapping[str, Any]) -> None:
                 f"{place} has no n, and there is no [[ld]]",
                 "LD then comes from the covariances, whose noise depends on how many people they rest on",
                 "Add n = <people behind the covariances>",
+            )
+
+
+def _check_eqtl(path: Path, tree: Mapping[str, Any], traits: set[str]) -> None:
+    panels = {(e["context"], e["ancestry"]): t for t in ("expression", "weights") for e in tree[t]}
+    for number, entry in enumerate(tree["eqtl"], start=1):
+        place = f"{path}: [[eqtl]] number {number} ({entry['context']} {entry['ancestry']})"
+        if entry["ancestry"] not in traits:
+            raise StudyFileError(
+                f"{place} is of an ancestry without a GWAS",
+                "eQTL summary statistics take the LD reference of a GWAS of their ancestry",
+                f"Give one of {', '.join(sorted(traits))}, or add its [[gwas]] and [[ld]]",
+            )
+        other = panels.get((entry["context"], entry["ancestry"]))
+        if other:
+            raise StudyFileError(
+                f"{place} is an entry of [[{other}]] too",
+                "Expression in one context and ancestry is given once",
+                "Remove one of them, or give it another context",
             )
 
 
@@ -86,6 +116,22 @@ def read_weight_panels(
         weights = read_weights(path, covariances, name=labels[path], **options)
         panels.append(WeightPanel(entry["context"], entry["ancestry"], standardised(weights)))
     return tuple(panels)
+
+
+def read_eqtl_panels(
+    folder: Path,
+    entries: Sequence[Mapping[str, Any]],
+    labels: Mapping[Path, str],
+    blocks: pd.DataFrame | None,
+) -> tuple[EqtlPanel, ...]:
+    """The eQTL summary statistics of a study, inside its blocks where it has any."""
+    return tuple(
+        read_eqtl(
+            folder / entry["path"], entry["context"], entry["ancestry"], float(entry["n"]),
+            covariates=entry.get("covariates", 0), blocks=blocks, name=labels[folder / entry["path"]],
+        )
+        for entry in entries
+    )  # fmt: skip
 
 
 def windows(
