@@ -306,7 +306,7 @@ class Study:
     `gwas` and `ld` by ancestry; `blocks` a DataFrame (block, chromosome, start, end; 0-based half-open) or
     None; `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base
     pairs on either side of a TSS; `annotations` of variants and genes, not yet matched; `weights` finished
-    ones; `eqtl` summary statistics; `gene_level` where the only LD is that of the covariances of their models;
+    ones, `eqtl` summary statistics; `gene_level` where the only LD is that of the covariances of models;
     `min_info` imputation quality below which a variant of imputed genotypes is left out.
     """
 

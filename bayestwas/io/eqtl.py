@@ -87,7 +87,7 @@ def _genes(table: pd.DataFrame, spans: list[pd.DataFrame]) -> pd.DataFrame:
     agreed = (high["tss"]["max"] - low["tss"]["min"]) <= _SAME_TSS
     middle = (low["position"]["min"] + high["position"]["max"]) // 2
     place = tss.where(agreed, middle).astype(np.int64)
-    names = pd.unique(table["gene"])
+    names = pd.Index(pd.unique(table["gene"]))
     first = table.drop_duplicates("gene").set_index("gene")["chromosome"]
     return pd.DataFrame({"chromosome": first.loc[names], "tss": place.loc[names]}).rename_axis("gene")
 

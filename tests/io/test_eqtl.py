@@ -149,7 +149,7 @@ def test_blocks_and_rows_that_cannot_be_used(
 
 
 def test_real_catalogue_table() -> None:
-    """BLUEPRINT T cells, chr2:160.1-160.7 Mb: the lead variant of RBMS1 lies in its published credible set."""
+    """BLUEPRINT T cells: the lead variant of RBMS1 lies in its published credible set."""
     if not RBMS1.is_dir():
         pytest.skip(f"{RBMS1} is absent")
     file = RBMS1 / "BLUEPRINT_PE.T-cell_ge.nominal.sorted.tsv.gz"

@@ -29,8 +29,8 @@ SETTINGS = Settings(draws=32, max_draws=32)
 
 
 def _table(folder: Path, ancestry: str, turn: bool) -> int:
-    """Marginal regressions of every gene of blood on every variant, in the layout of GTEx; every third variant
-    has its alleles exchanged where `turn`. Returns the number of people."""
+    """Marginal regressions of every gene of blood on every variant, in the layout of GTEx; every third
+    variant has its alleles exchanged where `turn`. Returns the number of people."""
     bed = pd.read_csv(folder / f"expression.blood.{ancestry}.bed.gz", sep="\t")
     variants = read_bim(folder / f"donors.{ancestry}.bim")
     fam = pd.read_csv(folder / f"donors.{ancestry}.fam", sep=r"\s+", header=None)
@@ -132,9 +132,8 @@ def test_without_blocks_the_windows_are_those_of_the_genes(studies: tuple[Path, 
 
 
 BAD = {
-    "ancestry": ('[[eqtl]]\ncontext = "blood"\nancestry = "EUR"', '[[eqtl]]\ncontext = "blood"\nancestry = "EAS"',
-                 "without a GWAS"),
-    "twice": ('ancestry = "AFR"\npath = "eqtl.AFR', 'ancestry = "EUR"\npath = "eqtl.AFR', "are both blood EUR"),
+    "ancestry": ('context = "blood"\nancestry = "EUR"', 'context = "blood"\nancestry = "EAS"', "without a GWAS"),
+    "twice": ('"AFR"\npath = "eqtl.AFR', '"EUR"\npath = "eqtl.AFR', "are both blood EUR"),
     "n": ("n = ", "m = ", "unknown key 'm'"),
     "file": ("eqtl.EUR.txt.gz", "eqtl.none.txt.gz", "there is no file"),
     "panel": ("[[eqtl]]", '[[expression]]\ncontext = "blood"\nancestry = "EUR"\ngenotypes = "donors.EUR"\n'
