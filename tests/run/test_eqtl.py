@@ -132,7 +132,9 @@ def test_without_blocks_the_windows_are_those_of_the_genes(studies: tuple[Path, 
 
 
 BAD = {
-    "ancestry": ('context = "blood"\nancestry = "EUR"', 'context = "blood"\nancestry = "EAS"', "without a GWAS"),
+    "ancestry": (
+        'context = "blood"\nancestry = "EUR"', 'context = "blood"\nancestry = "EAS"', "without a GWAS",
+    ),
     "twice": ('"AFR"\npath = "eqtl.AFR', '"EUR"\npath = "eqtl.AFR', "are both blood EUR"),
     "n": ("n = ", "m = ", "unknown key 'm'"),
     "file": ("eqtl.EUR.txt.gz", "eqtl.none.txt.gz", "there is no file"),
