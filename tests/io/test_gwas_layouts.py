@@ -119,7 +119,15 @@ WRITTEN: dict[str, tuple[str, dict[str, str], Asked]] = {
     ),
     "fastGWA": (
         "\t",
-        {"CHR": "chromosome", "SNP": "rsid", "POS": "position", "A1": "ea", "A2": "oa", "N": "n", "AF1": "eaf"}
+        {
+            "CHR": "chromosome",
+            "SNP": "rsid",
+            "POS": "position",
+            "A1": "ea",
+            "A2": "oa",
+            "N": "n",
+            "AF1": "eaf",
+        }
         | {"BETA": "beta", "SE": "se", "P": "p"},
         Asked(),
     ),
