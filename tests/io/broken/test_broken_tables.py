@@ -84,6 +84,14 @@ def _toml(old: str, new: str) -> Spoil:
     return spoil
 
 
+def _both(*spoils: Spoil) -> Spoil:
+    def spoil(folder: Path) -> None:
+        for one in spoils:
+            one(folder)
+
+    return spoil
+
+
 TABLE = f"{HALVES[0]}.gz"
 BROKEN: dict[str, tuple[Spoil, Spoil, tuple[str, ...]]] = {
     "ld table absent": (_ld_files, _drop(TABLE), (HALVES[0], "no table of its variants")),
@@ -96,7 +104,7 @@ BROKEN: dict[str, tuple[Spoil, Spoil, tuple[str, ...]]] = {
     "ld files without n": (_ld_files, _toml("n = 30", ""), ("[[ld]] number 1", "no n")),
     "ld of another chromosome": (
         _ld_files,
-        lambda folder: [_change(f"{stem}.gz", lambda t: t.assign(chromosome=3))(folder) for stem in HALVES][0],
+        _both(*(_change(f"{stem}.gz", lambda t: t.assign(chromosome=3)) for stem in HALVES)),
         ("chr20_*.npz", "same build"),
     ),
     "ld with a variant twice": (
@@ -109,12 +117,15 @@ BROKEN: dict[str, tuple[Spoil, Spoil, tuple[str, ...]]] = {
     ),
     "eqtl absent": (_eqtl, _drop("eqtl.tsv"), ("eqtl.tsv", "there is no file")),
     "eqtl empty": (_eqtl, _bytes("eqtl.tsv", b""), ("eqtl.tsv", "empty")),
-    "eqtl of no layout": (_eqtl, _change("eqtl.tsv", lambda t: t.drop(columns="slope")), ("eqtl.tsv", "layouts")),
+    "eqtl of no layout": (
+        _eqtl, _change("eqtl.tsv", lambda t: t.drop(columns="slope")), ("eqtl.tsv", "GTEx"),
+    ),
     "eqtl without n": (_eqtl, _toml("n = 30", ""), ("[[eqtl]] number 1", "lacks n")),
     "eqtl n of text": (_eqtl, _toml("n = 30", 'n = "many"'), ("[[eqtl]] number 1", "a number")),
     "eqtl of two people": (_eqtl, _toml("n = 30", "n = 2"), ("eqtl.tsv", "more people than covariates")),
     "eqtl of another build": (
-        _eqtl, _change("eqtl.tsv", lambda t: t.assign(variant_id=t["variant_id"].str.replace("000_", "123_"))),
+        _eqtl,
+        _change("eqtl.tsv", lambda t: t.assign(variant_id=t["variant_id"].str.replace("000_", "123_"))),
         ("eqtl.tsv", "share 0 variants"),
     ),
     "eqtl with an error below zero": (
@@ -125,7 +136,7 @@ BROKEN: dict[str, tuple[Spoil, Spoil, tuple[str, ...]]] = {
         ("[[eqtl]] number 1", "without a GWAS"),
     ),
     "eqtl Parquet that is none": (
-        _eqtl, lambda folder: [_bytes("e.parquet", b"PAR1")(folder), _toml("eqtl.tsv", "e.parquet")(folder)][0],
+        _eqtl, _both(_bytes("e.parquet", b"PAR1"), _toml("eqtl.tsv", "e.parquet")),
         ("e.parquet", "no Parquet file"),
     ),
 }  # fmt: skip
