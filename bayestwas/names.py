@@ -152,6 +152,8 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "credible_set": Variable((GENE,), "", "identifiers of the 90% credible gene sets that hold the gene"),
         "explanation": Variable((GENE,), "", "one sentence on what the result rests on"),
         "context_pip": Variable((GENE, CONTEXT), PROBABILITY, "pip of the gene in one context"),
+        "h4": Variable((GENE, CONTEXT), PROBABILITY, "largest H4 of its pairs of signals with the trait"),
+        "grcp": Variable((GENE, CONTEXT), PROBABILITY, "that any signal shares a variant with the trait"),
         "cis_h2": Variable(
             (GENE, CONTEXT), "share of expression variance", "variance explained by the cis-window"
         ),

@@ -65,6 +65,8 @@ def _fill_genes(result: xr.DataTree, rng: np.random.Generator, fitted: np.ndarra
         "gene_sign_probability": rng.uniform(0, 1, n),
         "credible_set": np.array(["b:1"] + [""] * (n - 1), dtype=object),
         "context_pip": pip[:, None] * share,
+        "h4": rng.uniform(0, 1, shape[:2]),
+        "grcp": rng.uniform(0, 1, shape[:2]),
         "cis_h2": rng.uniform(0.02, 0.3, shape[:2]),
         "cis_h2_sd": rng.uniform(0.005, 0.05, shape[:2]),
         "effect": rng.normal(0, 0.05, shape),

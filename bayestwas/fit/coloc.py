@@ -21,11 +21,19 @@ from bayestwas.engine.coloc import (
     p12_at,
     sensitivity_grid,
 )
+from bayestwas.engine.coloc_sizes import Sizes
 from bayestwas.engine.credible import bayesian_fdr
 from bayestwas.errors import InputError
-from bayestwas.fit.coloc_pairs import Pairs, joined_pairs, locus_pairs
-from bayestwas.fit.coloc_priors import LEARNED, PriorDraws, given_priors, learn_priors
-from bayestwas.fit.coloc_signals import ALL
+from bayestwas.fit.coloc_pairs import Pairs, joined_pairs, locus_pairs, locus_sizes
+from bayestwas.fit.coloc_priors import (
+    LEARNED,
+    PriorDraws,
+    given_priors,
+    learn_priors,
+    learned_sizes,
+    sizes_table,
+)
+from bayestwas.fit.coloc_signals import ALL, fit_trait
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weights import fit_weights
 
@@ -68,8 +76,9 @@ def colocalize(
     Parameters
     ----------
     loci : one or more. weights : of each, from `fit_weights` (method "engine"); None: fitted here.
-    priors : "learned" over the pairs given (p1, p2 and p12 per context, with their uncertainty, which the
-        probabilities are averaged over), "coloc-default" (1e-4, 1e-4, 1e-5), or `ColocPriors`.
+    priors : "learned" over the pairs given (first the shares of the sizes of effects, then p1, p2 and p12 per
+        context with their uncertainty, which the probabilities are averaged over), "coloc-default" (1e-4,
+        1e-4, 1e-5), or `ColocPriors`.
     seed : of the sampler of learned priors.
 
     A shared variant is a reason to look closer, not proof that the gene acts on the trait: the variant may
@@ -89,8 +98,12 @@ def colocalize(
             "Every locus has its own weights, in the same order",
             "Give the weights that fit_weights made of these loci",
         )
-    parts = [locus_pairs(locus, own, settings) for locus, own in zip(every, fitted, strict=True)]
-    return concluded(parts, priors, seed, bool(every[0].attrs["simulated"]))
+    pairs = list(zip(every, fitted, [fit_trait(locus, settings) for locus in every], strict=True))
+    sizes = None
+    if priors == LEARNED:
+        sizes = learned_sizes([locus_sizes(locus, own, trait) for locus, own, trait in pairs])
+    parts = [locus_pairs(locus, own, settings, trait, sizes) for locus, own, trait in pairs]
+    return concluded(parts, priors, seed, bool(every[0].attrs["simulated"]), sizes=sizes)
 
 
 def concluded(
@@ -99,8 +112,9 @@ def concluded(
     seed: int,
     simulated: bool,
     watch: Callable[[str, Iterable[Any], int], Iterable[Any]] | None = None,
+    sizes: Sizes | None = None,
 ) -> Colocalization:
-    """Priors, then probabilities, of the pairs of all loci."""
+    """Priors, then probabilities, of the pairs of all loci, which were made with `sizes`."""
     pairs = joined_pairs(parts)
     if priors == LEARNED and pairs.table["learn"].any():
         rows = pairs.table["learn"].to_numpy(dtype=bool)
@@ -109,8 +123,11 @@ def concluded(
         [used] = watch("Learning priors of colocalization", steps, 1) if watch else steps
     else:
         used = given_priors("coloc-default" if priors == LEARNED else priors)
+    told_priors = (
+        used.table if sizes is None else pd.concat([used.table, sizes_table(sizes)], ignore_index=True)
+    )
     return Colocalization(
-        pair_table(pairs, used), used.table, sensitivity(pairs, used), pairs.skipped, simulated
+        pair_table(pairs, used), told_priors, sensitivity(pairs, used), pairs.skipped, simulated
     )
 
 

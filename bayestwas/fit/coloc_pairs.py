@@ -13,13 +13,25 @@ from numpy.typing import NDArray
 
 from bayestwas import names
 from bayestwas.engine.coloc import PairSums, cluster_sums, pair_sums, shared_variant
+from bayestwas.engine.coloc_sizes import Sizes, joined, no_pairs, shared_sums, size_sums
 from bayestwas.errors import InputError
-from bayestwas.fit.coloc_signals import ALL, GeneFit, Signals, TraitFit, fit_trait, gene_fit
+from bayestwas.fit.coloc_signals import (
+    ALL,
+    GeneFit,
+    GenePairs,
+    LocusSizes,
+    Shares,
+    Signals,
+    TraitFit,
+    fit_trait,
+    gene_fit,
+)
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.weight_annotations import enrichment
 from bayestwas.fit.weight_priors import stored_priors
 
 Floats = NDArray[np.float64]
+FINISHED = "finished weights only: their signals are not known"
 NO_VARIANT = "no variant that both the panels and the GWAS can use"
 
 
@@ -43,30 +55,33 @@ class Pairs:
 
 
 def locus_pairs(
-    locus: xr.DataTree, weights: xr.DataTree, settings: Settings | None = None, trait: TraitFit | None = None
+    locus: xr.DataTree,
+    weights: xr.DataTree,
+    settings: Settings | None = None,
+    trait: TraitFit | None = None,
+    sizes: Sizes | None = None,
 ) -> Pairs:
     """The pairs of one locus, from the posterior of its weights and of its trait.
 
-    Raises InputError for weights that a sampler left: their single effects are not known.
+    `sizes`: shares of the variances of effects; None: those of the fits. Raises InputError for weights that a
+    sampler left: their single effects are not known.
     """
-    if "score" not in weights[names.CONSTANT].dataset:
-        raise InputError(
-            "weights of method='pymc'",
-            "Colocalization needs the single effects of the engine",
-            "Give fit_weights(locus), with method='engine'",
-        )
+    _check(weights)
     trait = trait or fit_trait(locus, settings)
     log_weight = enrichment(locus, stored_priors(weights))
     ancestries = [ALL, *trait.ancestries] if len(trait.ancestries) > 1 else [ALL]
-    told = {ancestry: trait.signals(ancestry) for ancestry in ancestries}
+    first, second = (None, None) if sizes is None else (sizes.first, sizes.second)
+    told = {ancestry: trait.signals(ancestry, second) for ancestry in ancestries}
     variants = np.asarray(locus[names.VARIANT]).astype(str)
-    fitted = [str(gene) for gene in weights[names.MARGINALS].dataset[names.GENE].values]
+    fitted = _with_signals(weights)
+    everyone = [str(gene) for gene in weights[names.MARGINALS].dataset[names.GENE].values]
     parts: list[Pairs] = []
-    skipped = _without_weights(locus, fitted)
+    skipped = _without_weights(locus, everyone)
+    skipped += [(gene, FINISHED) for gene in everyone if gene not in set(fitted)]
     for gene in fitted:
         own = gene_fit(locus, weights, gene)
         mine = [
-            gene_pairs(own, ancestry, told[ancestry], variants, log_weight)
+            gene_pairs(own, ancestry, told[ancestry], variants, log_weight, first)
             for ancestry in ancestries
             if _measured(own, ancestry)
         ]
@@ -83,6 +98,71 @@ def locus_pairs(
     return Pairs(joined.table, joined.sums, joined.cluster, missing)
 
 
+def coloc_sizes(locus: xr.DataTree, weights: xr.DataTree, settings: Settings) -> LocusSizes | None:
+    """`locus_sizes` where there is something to pair: None for weights of a sampler or of others alone,
+    without a GWAS, and where LD is known within models only."""
+    known = "score" in weights[names.CONSTANT].dataset and _with_signals(weights)
+    if not known or not locus[names.GWAS].sizes[names.ANCESTRY] or locus.attrs.get("gene_level", False):
+        return None
+    return locus_sizes(locus, weights, fit_trait(locus, settings))
+
+
+def locus_sizes(locus: xr.DataTree, weights: xr.DataTree, trait: TraitFit) -> LocusSizes:
+    """What the pairs of signals of one locus, all ancestries together, say about the sizes of effects."""
+    _check(weights)
+    log_weight = enrichment(locus, stored_priors(weights))
+    second = trait.by_size()
+    parts, genes, shares = [], [], Shares((), np.empty(0))
+    for gene in _with_signals(weights):
+        own = gene_fit(locus, weights, gene)
+        if not _measured(own, ALL):
+            continue
+        every = own.by_size()
+        first = every[0]
+        index = np.flatnonzero(np.isfinite(first).any(axis=(0, 1)) & np.isfinite(second).any(axis=(0, 1)))
+        if not len(index):
+            continue
+        shares = own.source.shares()
+        weight = None if log_weight is None else log_weight[index]
+        left, right = _every(first.shape[1], second.shape[1])
+        other = second[:, right][:, :, index]
+        parts.append(size_sums(first[:, left][:, :, index], other, weight))
+        shared = [shared_sums(one[:, left][:, :, index], other, weight) for one in every[1:]]
+        measured = own.measured.any(axis=1)
+        genes.append(
+            GenePairs(
+                gene,
+                tuple(np.array(own.contexts)[measured].tolist()),
+                (first.shape[1], second.shape[1]),
+                np.array(shared)[measured],
+            )
+        )
+    sums = joined(parts) if parts else no_pairs(len(shares.variances), len(second))
+    return LocusSizes(sums, shares, trait.source.shares(), tuple(genes))
+
+
+def _every(first: int, second: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Positions of the signals of all pairs, those of the second running fastest."""
+    left, right = np.meshgrid(np.arange(first), np.arange(second), indexing="ij")
+    return left.ravel(), right.ravel()
+
+
+def _check(weights: xr.DataTree) -> None:
+    if "score" not in weights[names.CONSTANT].dataset:
+        raise InputError(
+            "weights of method='pymc'",
+            "Colocalization needs the single effects of the engine",
+            "Give fit_weights(locus), with method='engine'",
+        )
+
+
+def _with_signals(weights: xr.DataTree) -> list[str]:
+    """Genes that were fitted; those that have finished weights only were not."""
+    window = weights[names.CONSTANT].dataset["window"]
+    fitted = window.transpose(names.GENE, ...).values.any(axis=1)
+    return [str(gene) for gene in weights[names.MARGINALS].dataset[names.GENE].values[fitted]]
+
+
 def _without_weights(locus: xr.DataTree, fitted: Sequence[str]) -> list[tuple[str, str]]:
     genes = locus[names.GENES].to_dataset()
     rows = zip(map(str, np.asarray(genes[names.GENE])), map(str, np.asarray(genes["reason"])), strict=True)
@@ -95,10 +175,15 @@ def _measured(own: GeneFit, ancestry: str) -> bool:
 
 
 def gene_pairs(
-    own: GeneFit, ancestry: str, trait: Signals, variants: NDArray[np.str_], log_weight: Floats | None
+    own: GeneFit,
+    ancestry: str,
+    trait: Signals,
+    variants: NDArray[np.str_],
+    log_weight: Floats | None,
+    share: Floats | None = None,
 ) -> Pairs:
     """The pairs of one gene with the trait; no rows where they have no variant in common."""
-    signals = own.signals(ancestry)
+    signals = own.signals(ancestry, share)
     index = np.flatnonzero(np.isfinite(signals.lbf[0]) & np.isfinite(trait.lbf[0]))
     if len(index) == 0:
         return nothing()
@@ -106,9 +191,7 @@ def gene_pairs(
     second = Signals(trait.number, trait.lbf[:, index], trait.acts[:, :, index])
     weight = None if log_weight is None else log_weight[index]
     measured = [c for c in range(len(own.contexts)) if first.acts[c].any()]
-    left, right = (
-        a.ravel() for a in np.meshgrid(*(np.arange(len(s.lbf)) for s in (first, second)), indexing="ij")
-    )
+    left, right = _every(len(first.lbf), len(second.lbf))
     lbf1, lbf2 = first.lbf[left], second.lbf[right]
     sums, cluster = pair_sums(lbf1, lbf2, weight), cluster_sums(lbf1, lbf2, log_weight=weight)
     given = shared_variant(lbf1, lbf2, weight)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from bayestwas import names
 from bayestwas.engine.coloc import COLOC_DEFAULT, ColocPriors, PairSums, enrichment
+from bayestwas.engine.coloc_sizes import Sizes, joined, learn_sizes
 from bayestwas.errors import SettingsError, nearest
+from bayestwas.fit.coloc_signals import LocusSizes
 from bayestwas.fit.model_data import thin
 
 if TYPE_CHECKING:
@@ -106,6 +108,29 @@ def learn_priors(
     every = np.array([values.reshape(-1, len(contexts)) for values in full])
     kept_draws = np.array([thin(one, keep) for one in full])
     return PriorDraws(contexts, kept_draws, source, _table(contexts, every, source))
+
+
+def learned_sizes(parts: Sequence[LocusSizes]) -> Sizes | None:
+    """The shares of the variances of effects over all loci; None where there is no pair of signals."""
+    held = [part for part in parts if len(part.sums.first)]
+    if not held:
+        return None
+    first, second = held[0].expression, held[0].trait
+    found = learn_sizes(joined([part.sums for part in held]), first.share, second.share)
+    return replace(found, variances=(first.variances, second.variances))
+
+
+def sizes_table(sizes: Sizes) -> pd.DataFrame:
+    """Rows beside those of p1, p2 and p12: the share of every prior variance, in all contexts."""
+    rows = [
+        {"context": "", "quantity": f"{kind} variance {variance:g}", "value": float(share),
+         "low": np.nan, "high": np.nan, "source": "learned (most probable)"}
+        for kind, variances, shares in zip(
+            ("expression", "trait"), sizes.variances, (sizes.first, sizes.second), strict=True
+        )
+        for variance, share in zip(variances, shares, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _table(contexts: Sequence[str], draws: Floats, source: str) -> pd.DataFrame:

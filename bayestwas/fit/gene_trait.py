@@ -13,6 +13,8 @@ import xarray as xr
 from bayestwas.engine import gene_trait as engine
 from bayestwas.engine.evidence import averaged, evidence
 from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPosterior, GeneTraitPriors
+from bayestwas.fit.coloc_columns import with_colocalization
+from bayestwas.fit.coloc_pairs import coloc_sizes
 from bayestwas.fit.describe import describe
 from bayestwas.fit.prepared import Prepared, prepare, stored, targets
 from bayestwas.fit.refine import refined
@@ -59,6 +61,7 @@ def fit_genes(
     prepared, full = sufficient(locus, weights, priors, settings, seed)
     posteriors = switched(prepared, full, priors, settings)
     result = describe(locus, prepared, posteriors, priors, settings, seed, began)
+    with_colocalization([result], [coloc_sizes(locus, weights, settings)], learn=False)
     return triangulate(result, locus, weights, prepared, seed)
 
 

@@ -27,6 +27,9 @@ from bayestwas.engine.weights import WeightPriors
 from bayestwas.errors import BayestwasError
 from bayestwas.fit.annotations import Moments, Scales, moments
 from bayestwas.fit.annotations import scales as annotation_scales
+from bayestwas.fit.coloc_columns import with_colocalization
+from bayestwas.fit.coloc_pairs import coloc_sizes
+from bayestwas.fit.coloc_signals import LocusSizes
 from bayestwas.fit.describe import describe
 from bayestwas.fit.gene_trait import fit_block, sufficient, switched
 from bayestwas.fit.learn import NOT_LEARNED, Progress, learn_priors
@@ -138,10 +141,12 @@ def fit_study(
         priors = Priors(weight_priors, learned.priors)
         finish = partial(_finish, folder=folder, priors=priors, settings=settings, seed=seed)
         done = list(watch("Genes and variants", mapper.map(finish, items), len(items)))
+        pairs = [_pickled(folder / f"{number}.coloc.pickle") for number, _ in items]
     results = [
         _failed(source, one.reason, settings) if isinstance(one, Lost) else one
         for source, one in zip(sources, done, strict=True)
     ]
+    with_colocalization(results, pairs, learn)
     told = {
         "weight_priors": json.dumps(asdict(weight_priors)),
         "priors": json.dumps(learned.told),
@@ -241,6 +246,11 @@ def _load(folder: Path, number: int) -> tuple[xr.DataTree, Prepared, Annotated]:
     return pickle.loads((folder / f"{number}.pickle").read_bytes())
 
 
+def _pickled(path: Path) -> LocusSizes | None:
+    """What a block left for colocalization; None where it left nothing."""
+    return pickle.loads(path.read_bytes()) if path.exists() else None
+
+
 def _trait_sums(item: tuple[int, Settings], folder: Path, priors: TraitPriors) -> BlockSums | None:
     """One block's share of learning the priors of genes and variants, under the mean of `priors`."""
     number, settings = item
@@ -275,6 +285,8 @@ def _finish(
         block, full = sufficient(locus, fitted, mean, settings, seed, ready)
         posteriors = switched(block, full, mean, settings, over)
         result = describe(locus, block, posteriors, mean, settings, seed, began)
+        if sizes := coloc_sizes(locus, fitted, settings):
+            (folder / f"{number}.coloc.pickle").write_bytes(pickle.dumps(sizes))
         return triangulate(result, locus, fitted, block, seed)
     except BayestwasError as error:
         return _failed(source, str(error), settings)

@@ -61,6 +61,8 @@ def contexts_table(result: xr.DataTree) -> pd.DataFrame:
     marginals = result[names.MARGINALS].dataset
     columns = {
         "pip": marginals["context_pip"],
+        "h4": marginals["h4"],
+        "grcp": marginals["grcp"],
         "cis_h2": marginals["cis_h2"],
         "cis_h2_sd": marginals["cis_h2_sd"],
     }

@@ -83,13 +83,14 @@ def triangulated(table: pd.DataFrame, result: xr.DataTree) -> pd.DataFrame:
         "permutation_p": observed["permutation_p"],
         "n_signals": pd.array(count, dtype="Int64"),
         "heterogeneity_p": chi2.sf(observed["heterogeneity_q"], np.where(count > 1, count - 1, np.nan)),
+        **{name: _best(result, name) for name in ("h4", "grcp")},
         "direct_variant": direct[0],
         "direct_pip": direct[1],
         "direction": directions(result),
     }
     out = _inserted(table, "twas_z", after_z)
     out = _inserted(out, "pip_mcse", {"bayesian_fdr": _rate(table["pip"].to_numpy(dtype=float))})
-    labels = [agreement(row) for _, row in out.assign(grcp=np.nan).iterrows()]
+    labels = [agreement(row) for _, row in out.iterrows()]
     return _inserted(out, "direction", {"agreement": labels})
 
 
@@ -110,6 +111,17 @@ def directions(result: xr.DataTree) -> list[str]:
         known = row[contexts.index(best)] if best in contexts else np.full(len(ancestries), np.nan)
         told.append(",".join(f"{a}={_sign(p)}" for a, p in zip(ancestries, known, strict=True) if p == p))
     return told
+
+
+def _best(result: xr.DataTree, name: str) -> np.ndarray:
+    """A variable by gene and context, in the best context of every gene."""
+    marginals = result[names.MARGINALS].dataset
+    values = marginals[name].transpose(names.GENE, names.CONTEXT).values
+    contexts = [str(c) for c in marginals[names.CONTEXT].values]
+    best = text(marginals["best_context"].values)
+    return np.array(
+        [row[contexts.index(c)] if c in contexts else np.nan for row, c in zip(values, best, strict=True)]
+    )
 
 
 def _sign(probability: float) -> str:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bayestwas import names
 from bayestwas.data.results import STORE, open_priors
+from bayestwas.engine.coloc_sizes import Sizes
 from bayestwas.engine.weights import WeightPriors
 from bayestwas.errors import BayestwasError, InputError
 from bayestwas.fit.coloc import Colocalization, concluded
-from bayestwas.fit.coloc_pairs import Pairs, locus_pairs
-from bayestwas.fit.coloc_priors import LEARNED, given_priors
+from bayestwas.fit.coloc_pairs import Pairs, locus_pairs, locus_sizes
+from bayestwas.fit.coloc_priors import LEARNED, given_priors, learned_sizes
+from bayestwas.fit.coloc_signals import LocusSizes, fit_trait
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.study import Lost, Mapper
 from bayestwas.fit.weight_priors import from_json
@@ -78,8 +84,8 @@ def colocalize_study(
         for note in harmonised.notes:
             watch.note(note)
         with replacing_folder(out) as folder, executor(workers) as mapper:
-            parts, failed = _fit(harmonised, weight_priors, mapper, watch)
-            result = concluded(parts, priors, seed, study.simulated, watch)
+            parts, sizes, failed = _fit(harmonised, weight_priors, priors == LEARNED, mapper, watch)
+            result = concluded(parts, priors, seed, study.simulated, watch, sizes)
             unfitted = _unfitted(harmonised, result, failed)
             table = coloc_table(result.pairs, unfitted, study.simulated)
             written = write_coloc(folder, table, result.priors, result.sensitivity, study.simulated)
@@ -103,29 +109,61 @@ def _weight_priors(results: Path | str | None) -> WeightPriors:
 
 
 def _fit(
-    harmonised: Harmonised, priors: WeightPriors, mapper: Mapper, watch: Watch
-) -> tuple[list[Pairs], dict[str, str]]:
-    """The pairs of every block with a gene to fit, and the reasons of the blocks that failed."""
+    harmonised: Harmonised, weight_priors: WeightPriors, learn: bool, mapper: Mapper, watch: Watch
+) -> tuple[list[Pairs], Sizes | None, dict[str, str]]:
+    """The pairs of every block with a gene to fit, the sizes of effects if they are learned, and the reasons
+    of the blocks that failed."""
     wanted = set(harmonised.genes["block"])
     blocks = harmonised.blocks[harmonised.blocks["block"].isin(wanted) & (harmonised.blocks["n_genes"] > 0)]
     held = [str(block) for block in blocks["block"]]
-    task = partial(_block_pairs, priors=priors)
-    done = watch("Colocalization", mapper.map(task, [harmonised.reader(b) for b in held]), len(held))
-    parts, failed = [], {}
-    for block, one in zip(held, done, strict=True):
-        if isinstance(one, Pairs):
-            parts.append(one)
+    with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
+        items = [(Path(scratch) / f"{i}.pickle", harmonised.reader(block)) for i, block in enumerate(held)]
+        draw = partial(_block_fit, priors=weight_priors)
+        told = _sorted(held, watch("Signals", mapper.map(draw, items), len(items)))
+        sizes = learned_sizes(list(told.good.values())) if learn else None
+        fitted = [(block, item[0]) for block, item in zip(held, items, strict=True) if block in told.good]
+        task = partial(_block_pairs, sizes=sizes)
+        done = mapper.map(task, [path for _, path in fitted])
+        pairs = _sorted([block for block, _ in fitted], watch("Colocalization", done, len(fitted)))
+    return list(pairs.good.values()), sizes, told.failed | pairs.failed
+
+
+class _Sorted(NamedTuple):
+    good: dict[str, Any]
+    failed: dict[str, str]
+
+
+def _sorted(blocks: Sequence[str], results: Iterable[Any]) -> _Sorted:
+    """Results by block, those that are a reason (or lost) apart."""
+    out = _Sorted({}, {})
+    for block, one in zip(blocks, results, strict=True):
+        if isinstance(one, Lost | str):
+            out.failed[block] = one.reason if isinstance(one, Lost) else one
         else:
-            failed[block] = one.reason if isinstance(one, Lost) else str(one)
-    return parts, failed
+            out.good[block] = one
+    return out
 
 
-def _block_pairs(source: LocusReader, priors: WeightPriors) -> Pairs | str:
+def _block_fit(item: tuple[Path, LocusReader], priors: WeightPriors) -> LocusSizes | str:
+    """Fit the signals of one block and keep them in the run's own scratch folder; what they say about the
+    sizes of effects, or why there are none."""
+    path, source = item
+    try:
+        locus, settings = source(), Settings()
+        weights, trait = fit_weights(locus, priors=priors, settings=settings), fit_trait(locus, settings)
+        path.write_bytes(pickle.dumps((source, weights, trait)))
+        return locus_sizes(locus, weights, trait)
+    except BayestwasError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _block_pairs(path: Path, sizes: Sizes | None) -> Pairs | str:
     """The pairs of one block, or why there are none."""
     try:
-        locus = source()
-        settings = Settings()
-        return locus_pairs(locus, fit_weights(locus, priors=priors, settings=settings), settings)
+        source, weights, trait = pickle.loads(path.read_bytes())
+        return locus_pairs(source(), weights, trait=trait, sizes=sizes)
     except BayestwasError as error:
         return str(error)
     except Exception as error:

@@ -13,8 +13,9 @@ in the ratio 1 : 2 : 2 : 4 : 3.
     two each    two causal variants per trait, each shared with probability 0.2
     ancestries  like `shared`, three ancestries, effects correlated 0.9
 
-Writes one row per method and setting to --out, every gene to <out>.genes.tsv, learned priors to
-<out>.priors.tsv.
+The probability of a gene is GRCP: that any of its signals shares a variant. Of our own, H4 of every pair of
+signals is scored too: a signal stands for the causal variant in strongest LD with it. Writes one row per
+method and setting to --out, every probability to <out>.genes.tsv, learned priors to <out>.priors.tsv.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
@@ -35,11 +37,13 @@ from bayestwas.assess import calibration
 from bayestwas.data.coalescent import genotypes
 from bayestwas.data.design import Design
 from bayestwas.engine import coloc
+from bayestwas.engine.coloc_sizes import SizeSums, collapsed, learn_sizes, size_sums
+from bayestwas.engine.coloc_sizes import joined as joined_sizes
 from bayestwas.engine.credible import credible_set
 from bayestwas.engine.ld import MatrixLD
 from bayestwas.engine.likelihood import Candidates, correlation
 from bayestwas.engine.single_effects import SingleEffects, fit_single_effects, log_bayes_factors
-from bayestwas.fit.coloc_priors import learn_priors
+from bayestwas.fit.coloc_priors import learn_priors, sizes_table
 
 SETTINGS = ("shared", "in LD", "two each", "ancestries")
 RATIO = np.array([1.0, 2.0, 2.0, 4.0, 3.0])
@@ -85,7 +89,11 @@ class Gene:
     region: Region
     z: dict[str, np.ndarray]
     hypothesis: int
-    shared: bool
+    causal: dict[str, list[int]]
+
+    @property
+    def shared(self) -> bool:
+        return bool(set(self.causal["expression"]) & set(self.causal["trait"]))
 
 
 def draw_gene(rng: np.random.Generator, where: Region, setting: str) -> Gene:
@@ -114,7 +122,7 @@ def draw_gene(rng: np.random.Generator, where: Region, setting: str) -> Gene:
             lam[:, j] += rng.multivariate_normal(np.zeros(ancestries), covariance)
         noise = np.einsum("apk,ak->ap", where.root, rng.standard_normal((ancestries, p)))
         z[kind] = np.einsum("apq,aq->ap", where.ld, lam) + noise
-    return Gene(where, z, hypothesis, bool(set(causal["expression"]) & set(causal["trait"])))
+    return Gene(where, z, hypothesis, causal)
 
 
 # ---- methods -------------------------------------------------------------------------------------------
@@ -137,9 +145,34 @@ def factors(fit: SingleEffects, candidates: Candidates) -> np.ndarray:
     return logsumexp(log_bayes_factors(fit, candidates), axis=2) - np.log(candidates.log_prior.shape[1])
 
 
-def our_signals(gene: Gene, kind: str) -> np.ndarray:
+@dataclass(frozen=True)
+class Found:
+    """Signals of one trait: log Bayes factors by size (Q, L, p), and the causal variant that each stands for
+    (of those of the truth the one in strongest LD with it), -1 where the trait has none."""
+
+    lbf: np.ndarray
+    causal: np.ndarray
+
+
+def our_signals(gene: Gene, kind: str) -> Found:
     fit, candidates = fine_map(gene, kind, null=True)
-    return factors(fit, candidates)[(fit.null < 0.5) | (np.arange(EFFECTS) == 0)]
+    rows = np.flatnonzero((fit.null < 0.5) | (np.arange(EFFECTS) == 0))
+    lbf = np.moveaxis(log_bayes_factors(fit, candidates)[rows], 2, 0)
+    true = np.array(gene.causal[kind], dtype=int)
+    if not len(true):
+        return Found(lbf, np.full(len(rows), -1))
+    near = fit.alpha[rows].sum(axis=2) @ (gene.region.ld[0] ** 2)[:, true]
+    return Found(lbf, true[near.argmax(axis=1)])
+
+
+def pairs_by_size(first: Found, second: Found) -> SizeSums:
+    count = (first.lbf.shape[1], second.lbf.shape[1])
+    return size_sums(np.repeat(first.lbf, count[1], axis=1), np.tile(second.lbf, (1, count[0], 1)))
+
+
+def same_variant(first: Found, second: Found) -> np.ndarray:
+    """Of every pair of signals, whether both stand for one variant."""
+    return ((first.causal[:, None] == second.causal) & (first.causal[:, None] >= 0)).ravel()
 
 
 def susie_signals(gene: Gene, kind: str) -> np.ndarray:
@@ -168,35 +201,53 @@ def joined(parts: list[coloc.PairSums]) -> coloc.PairSums:
     return coloc.PairSums(*(np.concatenate([getattr(a, n) for a in parts]) for n in ("log_sum", "log_mass")))
 
 
-def gene_level(signals: list[tuple[np.ndarray, np.ndarray]], h4: np.ndarray) -> np.ndarray:
+def gene_level(shapes: list[tuple[int, int]], h4: np.ndarray) -> np.ndarray:
     """GRCP of every gene from the H4 of its pairs, in order."""
     out, at = [], 0
-    for first, second in signals:
-        shape = (len(first), len(second))
+    for shape in shapes:
         size = shape[0] * shape[1]
         out.append(coloc.matched(h4[at : at + size].reshape(shape))[1] if size else 0.0)
         at += size
     return np.array(out)
 
 
-def methods(genes: list[Gene], seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """Probability that each gene shares a variant, by method; and the learned priors."""
+@dataclass(frozen=True)
+class Outcome:
+    """By method, probabilities and the truth that they are of; and the learned priors."""
+
+    found: dict[str, tuple[np.ndarray, np.ndarray]]
+    priors: pd.DataFrame
+
+
+def methods(genes: list[Gene], seed: int) -> Outcome:
+    """Probability that each gene shares a variant, and of our own that each pair of signals does."""
     ours = [tuple(our_signals(gene, kind) for kind in KINDS) for gene in genes]
-    sums = joined([all_pairs(*one) for one in ours])
+    shapes = [tuple(one.lbf.shape[1] for one in pair) for pair in ours]
+    by_size = joined_sizes([pairs_by_size(*pair) for pair in ours])
+    equal = [np.full(len(SIZES[kind]), 1 / len(SIZES[kind])) for kind in KINDS]
+    sizes = learn_sizes(by_size, *equal)
+    sums, plain = collapsed(by_size, sizes.first, sizes.second), collapsed(by_size, *equal)
     learned = learn_priors(sums, ["any"] * len(sums.log_sum), seed)
+    averaged = coloc.hypotheses(sums, learned.of("any")).mean(axis=0)[:, 4]
     susie = [tuple(susie_signals(gene, kind) for kind in KINDS) for gene in genes]
     single = [tuple(single_signal(gene, kind) for kind in KINDS) for gene in genes]
     either = [a if len(a[0]) and len(a[1]) else b for a, b in zip(susie, single, strict=True)]
     h4 = {name: coloc.hypotheses(joined([all_pairs(*one) for one in kind]), coloc.COLOC_DEFAULT)[:, 4]
           for name, kind in (("susie", either), ("abf", single))}  # fmt: skip
-    averaged = coloc.hypotheses(sums, learned.of("any")).mean(axis=0)
+    shared = np.array([gene.shared for gene in genes])
+    pairs = np.concatenate([same_variant(*pair) for pair in ours])
+    given = coloc.hypotheses(plain, coloc.COLOC_DEFAULT)[:, 4]
     found = {
-        "bayestwas, learned priors": gene_level(ours, averaged[:, 4]),
-        "bayestwas, coloc's priors": gene_level(ours, coloc.hypotheses(sums, coloc.COLOC_DEFAULT)[:, 4]),
-        "coloc.susie-style, coloc's priors": gene_level(either, h4["susie"]),
-        "ABF, coloc's priors": gene_level(single, h4["abf"]),
-    }
-    return found, learned.table
+        "bayestwas, learned priors": (gene_level(shapes, averaged), shared),
+        "bayestwas, learned priors: pairs": (averaged, pairs),
+        "bayestwas, coloc's priors": (gene_level(shapes, given), shared),
+        "coloc.susie-style, coloc's priors": (
+            gene_level([(len(a), len(b)) for a, b in either], h4["susie"]), shared,
+        ),
+        "ABF, coloc's priors": (gene_level([(1, 1)] * len(genes), h4["abf"]), shared),
+    }  # fmt: skip
+    told = sizes_table(replace(sizes, variances=tuple(SIZES[kind] for kind in KINDS)))
+    return Outcome(found, pd.concat([learned.table, told], ignore_index=True))
 
 
 def truth_of_enrichment(setting: str, genes: list[Gene]) -> float:
@@ -220,28 +271,29 @@ def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     }  # fmt: skip
 
 
-def calibrate(pairs: int, seed: int, out: Path) -> None:
+def calibrate(pairs: int, seed: int, out: Path, settings: Sequence[str]) -> None:
     rows, every, priors = [], [], []
-    for number, setting in enumerate(SETTINGS):
+    for setting in settings:
+        number = SETTINGS.index(setting)
         began = time.perf_counter()
         ancestries = ("EUR", "AFR", "EAS") if setting == "ancestries" else ("EUR",)
         regions = [region(seed, i, ancestries) for i in range(REGIONS)]
         rng = np.random.default_rng([seed, number])
         genes = [draw_gene(rng, regions[i % REGIONS], setting) for i in range(pairs)]
-        found, table = methods(genes, seed)
-        truth = np.array([gene.shared for gene in genes])
+        outcome = methods(genes, seed)
+        table = outcome.priors
         at = table.set_index("quantity").loc["enrichment"]
         expected = truth_of_enrichment(setting, genes)
         priors.append(table.assign(setting=setting, enrichment_truth=expected))
-        for name, probability in found.items():
+        for name, (probability, truth) in outcome.found.items():
             probability = np.clip(probability, 0.0, 1.0)
             rows.append({"setting": setting, "method": name, **scores(truth, probability)})
-            own = {"hypothesis": [gene.hypothesis for gene in genes], "shared": truth, "grcp": probability}
+            own = {"shared": truth, "probability": probability}
             every.append(pd.DataFrame({"setting": setting, "method": name, **own}))
         interval = f"{at['value']:.2f} ({at['low']:.2f}-{at['high']:.2f}), truth {expected:.2f}"
         seconds = time.perf_counter() - began
         print(f"{setting}: enrichment {interval}; {seconds:.0f} s; {at['source']}", flush=True)
-        print(pd.DataFrame(rows[-4:]).to_string(index=False, float_format=lambda v: f"{v:.3f}"), flush=True)
+        print(pd.DataFrame(rows[-5:]).to_string(index=False, float_format=lambda v: f"{v:.3f}"), flush=True)
     pd.DataFrame(rows).to_csv(out, sep="\t", index=False, float_format="%.6g")
     pd.concat(every).to_csv(out.with_suffix(".genes.tsv"), sep="\t", index=False, float_format="%.6g")
     pd.concat(priors).to_csv(out.with_suffix(".priors.tsv"), sep="\t", index=False, float_format="%.6g")
@@ -274,9 +326,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("coloc.tsv"))
+    parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--cost", action="store_true")
     args = parser.parse_args()
-    cost() if args.cost else calibrate(args.pairs, args.seed, args.out)
+    cost() if args.cost else calibrate(args.pairs, args.seed, args.out, args.settings)
 
 
 if __name__ == "__main__":

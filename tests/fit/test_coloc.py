@@ -62,20 +62,24 @@ def test_bayes_factors_of_the_signals_are_those_that_the_fit_saw(
     locus, weights = fitted
     trait = fit_trait(locus, settings)
     signals = trait.signals()
-    omega = trait.candidates.covariances[0]
+    omega = trait.source.candidates.covariances[0]
     usable = np.isfinite(signals.lbf[0])
     direct = []
-    for m in range(len(trait.candidates.covariances)):
+    for m in range(len(trait.source.candidates.covariances)):
         root = np.linalg.cholesky(omega)
-        scale = trait.candidates.scale[:, m]
-        prior = trait.candidates.log_prior[:, m] - np.logaddexp.reduce(trait.candidates.log_prior, axis=1)
-        log_bf = diagonal_terms(trait.fit.score[0].T.copy(), trait.fit.information[0].T, scale, root)[0]
+        scale = trait.source.candidates.scale[:, m]
+        prior = trait.source.candidates.log_prior[:, m] - np.logaddexp.reduce(
+            trait.source.candidates.log_prior, axis=1
+        )
+        log_bf = diagonal_terms(
+            trait.source.fit.score[0].T.copy(), trait.source.fit.information[0].T, scale, root
+        )[0]
         direct.append(log_bf + prior)
     np.testing.assert_allclose(signals.lbf[0, usable], np.logaddexp.reduce(direct)[usable], atol=1e-9)
     own = gene_fit(locus, weights, str(weights["marginals"]["gene"].values[1]))
     first = own.signals()
-    odds = np.log(own.fit.alpha[0].sum(axis=1)) - np.log(own.fit.null[0])
-    expected = odds - np.logaddexp.reduce(own.candidates.log_prior, axis=1)
+    odds = np.log(own.source.fit.alpha[0].sum(axis=1)) - np.log(own.source.fit.null[0])
+    expected = odds - np.logaddexp.reduce(own.source.candidates.log_prior, axis=1)
     np.testing.assert_allclose(first.lbf[0, own.index], expected, atol=1e-6)
     acts = first.acts[:, 0, own.index]
     assert ((acts >= 0) & (acts <= 1 + 1e-9)).all()
@@ -89,8 +93,10 @@ def test_one_ancestry_alone_is_a_locus_with_that_ancestry_only(
     locus, weights = fitted
     own = gene_fit(locus, weights, str(weights["marginals"]["gene"].values[1]))
     before = own.signals("EUR").lbf
-    others = [s for s in range(own.fit.score.shape[2]) if own.ancestries[s % len(own.ancestries)] != "EUR"]
-    own.fit.score[:, :, others] *= 3.0
+    others = [
+        s for s in range(own.source.fit.score.shape[2]) if own.ancestries[s % len(own.ancestries)] != "EUR"
+    ]
+    own.source.fit.score[:, :, others] *= 3.0
     np.testing.assert_array_equal(own.signals("EUR").lbf, before)
     assert np.abs(own.signals().lbf).max() > np.abs(before[np.isfinite(before)]).max()
 
@@ -177,3 +183,63 @@ def test_priors_are_learned_with_intervals_that_hold_the_truth() -> None:
     assert (wide["value"] < wide["high"]).all()
     mean = hypotheses(sums, learned.typical("liver"))[:, 4].mean()
     assert mean == pytest.approx((chosen == 4).mean(), abs=4 * np.sqrt(0.25 / 300))
+
+
+def test_columns_of_a_run_are_those_of_the_table(
+    fitted: tuple[xr.DataTree, xr.DataTree], found: Colocalization, settings: Settings
+) -> None:
+    """H4 and GRCP from the sums by size are those of `colocalize` with the same priors."""
+    locus, weights = fitted
+    result = bayestwas.fit_genes(locus, weights, settings=settings)
+    whole = found.pairs[found.pairs["ancestry"] == "all"].groupby(["gene", "context"])
+    expected = whole.agg(h4=("h4", "max"), grcp=("grcp", "first"))
+    assert len(expected) == 8
+    for (gene, context), row in expected.iterrows():
+        mine = result["marginals"].dataset.sel(gene=gene, context=context)
+        assert float(mine["h4"]) == pytest.approx(row["h4"], rel=1e-6, abs=1e-12)
+        assert float(mine["grcp"]) == pytest.approx(row["grcp"], rel=1e-6, abs=1e-12)
+
+
+def test_signals_under_the_shares_of_the_fit_are_those_of_the_fit(
+    fitted: tuple[xr.DataTree, xr.DataTree], settings: Settings
+) -> None:
+    """And the Bayes factors by size, mixed by these shares, are the same again."""
+    locus, weights = fitted
+    own = gene_fit(locus, weights, str(weights["marginals"]["gene"].values[1]))
+    for source, plain, by_size in (
+        (own.source, own.signals(), own.by_size()[0]),
+        (fit_trait(locus, settings).source, fit_trait(locus, settings).signals(), None),
+    ):
+        share = source.shares().share
+        assert share.sum() == pytest.approx(1)
+        again = (
+            own.signals(share=share)
+            if by_size is not None
+            else fit_trait(locus, settings).signals(share=share)
+        )
+        np.testing.assert_allclose(again.lbf, plain.lbf, atol=1e-9)
+        np.testing.assert_allclose(again.acts, plain.acts, atol=1e-9)
+        mixed = fit_trait(locus, settings).by_size() if by_size is None else by_size
+        with np.errstate(divide="ignore"):
+            total = np.logaddexp.reduce(mixed + np.log(share)[:, None, None], axis=0)
+        np.testing.assert_allclose(total, plain.lbf, atol=1e-9)
+
+
+def test_other_shares_are_another_mixture(
+    fitted: tuple[xr.DataTree, xr.DataTree], found: Colocalization, settings: Settings
+) -> None:
+    locus, weights = fitted
+    own = gene_fit(locus, weights, str(weights["marginals"]["gene"].values[1]))
+    share = np.array([0.1, 0.2, 0.7])
+    every = own.by_size()
+    mixed = np.logaddexp.reduce(every + np.log(share)[:, None, None], axis=1)
+    signals = own.signals(share=share)
+    np.testing.assert_allclose(mixed[0], signals.lbf, atol=1e-9)
+    usable = np.isfinite(signals.lbf)
+    for c in range(len(own.contexts)):
+        with np.errstate(divide="ignore"):
+            np.testing.assert_allclose(
+                np.exp(mixed[1 + c] - np.where(usable, signals.lbf, 0))[usable],
+                signals.acts[c][usable],
+                atol=1e-9,
+            )

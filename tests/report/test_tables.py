@@ -24,12 +24,12 @@ COLUMNS = {
     "genes.tsv": "gene block chromosome tss pip pip_mcse bayesian_fdr best_context effect effect_sd"
     " sign_probability"
     " twas_z twas_p twas_bonferroni twas_bh twas_q conditional_z conditional_z_lead permutation_p n_signals"
-    " heterogeneity_p direct_variant direct_pip direction agreement n_variants"
+    " heterogeneity_p h4 grcp direct_variant direct_pip direction agreement n_variants"
     " pip_fixed_priors pip_plugin pip_weights pip_ld"
     " pip_without_finite_ld pip_without_mismatch pip_without_background"
     " credible_set status reason explanation"
     " data",
-    "contexts.tsv": "gene context pip cis_h2 cis_h2_sd data",
+    "contexts.tsv": "gene context pip h4 grcp cis_h2 cis_h2_sd data",
     "effects.tsv": "gene context ancestry effect effect_sd sign_probability data",
     "variants.tsv": "variant block position effect_allele other_allele pip_direct ancestry z data",
     "blocks.tsv": "block variants genes n_ref mismatch background converged iterations seconds status reason "
