@@ -86,7 +86,7 @@ class Source:
         held = np.exp(prior[usable[0]]) if len(usable) else np.zeros(len(self.size))
         kept = self.size >= 0
         share = np.bincount(self.size[kept], held[kept], minlength=len(self.variances))
-        return Shares(self.variances, share)
+        return Shares(self.variances, np.asarray(share, dtype=np.float64))
 
     def signals(
         self, keep: NDArray[np.intp], contexts: Sequence[NDArray[np.intp]], share: Floats | None = None
