@@ -17,6 +17,7 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.data.annotations import NO_ANNOTATIONS, Annotations
 from bayestwas.data.ld_regions import ArrayPart, RegionalCorrelation
+from bayestwas.data.preparation import AS_IT_IS, Preparation
 from bayestwas.data.variants import COLUMNS, check_variants
 from bayestwas.data.weights import FinishedWeights
 from bayestwas.errors import InputError
@@ -242,6 +243,7 @@ class Panel:
     """Expression of one context in one ancestry, with the genotypes of its donors.
 
     `expression`: Dataset of `expression_dataset`. `covariates`: DataArray (covariate x donor), or None.
+    `preparation`: what is done to the expression before it is fitted.
     """
 
     context: str
@@ -249,6 +251,7 @@ class Panel:
     genotypes: Genotypes
     expression: xr.Dataset
     covariates: xr.DataArray | None = None
+    preparation: Preparation = AS_IT_IS
 
     def __post_init__(self) -> None:
         for what, value in (("context", self.context), ("ancestry", self.ancestry)):

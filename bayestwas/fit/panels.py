@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayestwas import names
 from bayestwas.data.schema import eqtl_groups, expression_groups, finished_groups
 from bayestwas.engine.ld import LD, FactorLD, GenotypeLD, MatrixLD, standardised
+from bayestwas.engine.projection import projection, residual
 
 Floats = NDArray[np.float64]
 
@@ -91,13 +92,13 @@ def _panel(context: str, ancestry: str, data: xr.Dataset, min_allele_count: int)
     )
     basis = projection(covariates.astype(np.float64), len(donors))
     mean = np.nanmean(expression, axis=1, keepdims=True) if len(expression) else expression
-    expression = _residual(np.where(np.isfinite(expression), expression, mean), basis)
+    expression = residual(np.where(np.isfinite(expression), expression, mean), basis)
     spread = np.sqrt((expression**2).mean(axis=1, keepdims=True))
     expression = np.where(spread > 1e-8, expression / np.where(spread > 1e-8, spread, 1.0), np.nan)
     genes = {
         str(gene): i for i, gene in enumerate(data[names.GENE].values) if np.isfinite(expression[i]).all()
     }
-    factor = _residual(_imputed(dosage, min_allele_count), basis)
+    factor = residual(_imputed(dosage, min_allele_count), basis)
     factor[(factor**2).mean(axis=1) < 1e-6] = 0.0
     return Panel(
         context,
@@ -108,18 +109,6 @@ def _panel(context: str, ancestry: str, data: xr.Dataset, min_allele_count: int)
         FactorLD(factor.T),
         float(len(donors) - basis.shape[1] + 1),
     )
-
-
-def projection(covariates: Floats, n: int) -> Floats:
-    """(n, q) orthonormal basis of the intercept and the covariates; collinear ones count once."""
-    design = np.concatenate([np.ones((1, n)), covariates]).T
-    scale = np.sqrt((design**2).sum(axis=0))
-    left, value, _ = np.linalg.svd(design / np.where(scale > 0, scale, 1.0), full_matrices=False)
-    return left[:, value > 1e-8 * value[0]]
-
-
-def _residual(rows: Floats, basis: Floats) -> Floats:
-    return rows - (rows @ basis) @ basis.T
 
 
 def _imputed(dosage: NDArray[np.number], min_allele_count: int) -> Floats:

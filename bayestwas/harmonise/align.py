@@ -26,6 +26,7 @@ from bayestwas.harmonise.alleles import (
     canonical_ids,
 )
 from bayestwas.harmonise.annotations import MatchedAnnotations, match_annotations
+from bayestwas.harmonise.concordance import check_panels
 from bayestwas.harmonise.files import FileNames, name_files, seam_notes, variant_files
 from bayestwas.harmonise.finished import as_prepared, eqtl_rows, marked, weight_genes, weight_rows
 from bayestwas.harmonise.fit_together import check_builds, check_overlap, overlap_matrix
@@ -55,7 +56,7 @@ class Harmonised:
     start, end, n_variants, n_genes. `genes`: gene, block, chromosome, tss, n_variants, status, reason, one
     row per requested gene and per gene of their blocks, by chromosome and TSS; unknown ones last. `notes`:
     sentences for the user. By file name: `rows` and `signs` along `variants`. `annotations`: those of the
-    study, along `variants` and `genes`.
+    study, along `variants` and `genes`. `measured`: what every expression panel has (`check_panels`).
     """
 
     study: Study
@@ -71,6 +72,7 @@ class Harmonised:
     named: FileNames
     spans: dict[str, tuple[int, int]]  # block -> its rows among variants
     annotations: MatchedAnnotations
+    measured: pd.DataFrame
 
     def locus(self, block: str) -> xr.DataTree:
         """Read the genotypes of one block and build its locus. Raises `HarmonisationError` for an unknown
@@ -94,8 +96,9 @@ def harmonise(study: Study) -> Harmonised:
     Variants are matched by chromosome, position and alleles. The effect allele of a variant is that of the
     first GWAS that holds it, otherwise of the first LD reference, otherwise of the first panel. A variant
     enters where a GWAS holds it together with the LD of that ancestry, or where a panel holds it. Reads few
-    genotypes: of palindromic variants, whose strand may depend on a frequency, and of the first variants of
-    each block of an LD reference, to see that something varies. Raises
+    genotypes: of palindromic variants, whose strand may depend on a frequency, of the first variants of each
+    block of an LD reference, to see that something varies, and near some genes, to see that donors have their
+    own genotypes; of imputed ones all inside the blocks, where the file does not say how well. Raises
     `HarmonisationError` where files do not fit together.
     """
     known = _all_genes(study)
@@ -118,6 +121,7 @@ def harmonise(study: Study) -> Harmonised:
     check_builds(study, files, named.gwas)
     aligned = align(files)
     duplicates = _duplicates(files, aligned.ledger)
+    measured, swaps = check_panels(study, prepared, named, files, present)
     overlap = overlap_matrix(aligned)
     check_overlap(files, overlap, named.gwas, named.ld, (*named.panels, *named.weights, *named.eqtl))
     unread = _unread(study, named)
@@ -148,6 +152,7 @@ def harmonise(study: Study) -> Harmonised:
     told = (
         *read,
         *notes,
+        *swaps,
         *left_out,
         *duplicates,
         *standing,
@@ -156,7 +161,7 @@ def harmonise(study: Study) -> Harmonised:
         *seam_notes(study, named, rows, spans),
         *matched.notes,
     )
-    parts = (rows, signs, tuple(prepared), named, spans, matched)
+    parts = (rows, signs, tuple(prepared), named, spans, matched, measured)
     return Harmonised(study, variants, ledger, overlap, counted, genes, told, *parts)
 
 

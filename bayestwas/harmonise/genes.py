@@ -12,10 +12,12 @@ from bayestwas import names
 from bayestwas.data.studies import Panel, Study
 from bayestwas.data.variants import block_number, chromosome_labels, chromosome_order
 from bayestwas.errors import HarmonisationError
+from bayestwas.harmonise.expression import hidden_factors, normalised
 
 FEWEST_DONORS = 10
 MOST_MISSING = 0.1  # of the donors of a gene: so few are filled with its mean
 _CONSTANT = 1e-10  # standard deviation relative to the size of the values: below it a row is constant
+HIDDEN = "hidden factor"  # how the covariates are called that come from the expression itself
 WIDE_BLOCK = 10_000_000  # base pairs: more than any LD block of a human population
 
 
@@ -136,8 +138,9 @@ def prepare_panel(panel: Panel, genotypes: str, wanted: set[str]) -> tuple[Prepa
     genes = panel.expression[names.GENE].values.astype(str)
     use = np.flatnonzero(np.isin(genes, sorted(wanted)))
     column = np.flatnonzero(np.isin(donors, kept))
-    values = panel.expression["expression"].transpose(names.GENE, names.DONOR).values[np.ix_(use, column)]
-    expression = pd.DataFrame(values, index=genes[use].astype(object), columns=kept.astype(object))
+    everything = panel.expression["expression"].transpose(names.GENE, names.DONOR).values[:, column]
+    everything = normalised(everything, panel.preparation, source)
+    expression = pd.DataFrame(everything[use], index=genes[use].astype(object), columns=kept.astype(object))
     unusable = _unusable_rows(expression)
     usable = expression.drop(index=list(unusable))
     prepared = PreparedPanel(
@@ -146,7 +149,7 @@ def prepare_panel(panel: Panel, genotypes: str, wanted: set[str]) -> tuple[Prepa
         genotypes,
         index,
         _filled(usable),
-        _covariates(panel, source, kept),
+        _covariates(panel, source, kept, everything),
         unusable,
         int(usable.isna().any(axis=1).sum()),
     )
@@ -174,12 +177,14 @@ def _filled(expression: pd.DataFrame) -> pd.DataFrame:
     return expression.T.fillna(expression.mean(axis=1)).T
 
 
-def _covariates(panel: Panel, source: str, donors: np.ndarray) -> pd.DataFrame | None:
-    if panel.covariates is None:
-        return None
-    table = panel.covariates.transpose(names.COVARIATE, names.DONOR).to_pandas()
-    assert isinstance(table, pd.DataFrame)
-    name = panel.covariates.attrs.get("source", "covariates")
+def _covariates(panel: Panel, source: str, donors: np.ndarray, expression: np.ndarray) -> pd.DataFrame | None:
+    """Those of the file, and the hidden factors of the expression (genes, donors) of all genes."""
+    name = "no covariates"
+    table = pd.DataFrame(index=[], columns=donors, dtype=float)
+    if panel.covariates is not None:
+        given = panel.covariates.transpose(names.COVARIATE, names.DONOR).to_pandas()
+        assert isinstance(given, pd.DataFrame)
+        table, name = given, str(panel.covariates.attrs.get("source", "covariates"))
     lacking = [str(donor) for donor in donors if donor not in table.columns]
     if lacking:
         raise HarmonisationError(
@@ -187,13 +192,19 @@ def _covariates(panel: Panel, source: str, donors: np.ndarray) -> pd.DataFrame |
             "Covariates are known for every donor that has expression and genotypes",
             "Add the donors to the covariates, or remove them from the phenotypes",
         )
-    if len(table) + 2 >= len(donors):
+    number = panel.preparation.hidden_factors
+    if len(table) + (number or 0) + 2 >= len(donors):
+        hidden = f" and {number} hidden factors" if number else ""
         raise HarmonisationError(
-            f"{name} has {len(table)} covariates for {len(donors)} donors of {source}",
+            f"{name} has {len(table)} covariates{hidden} for {len(donors)} donors of {source}",
             "Covariates leave room for a genotype: fewer than donors minus two",
             "Use fewer covariates (principal components, PEER factors)",
         )
-    return table[list(donors)]
+    table = table[list(donors)]
+    factors = hidden_factors(expression, table.to_numpy(dtype=float), number, source)
+    labels = [f"{HIDDEN} {i + 1}" for i in range(len(factors))]
+    table = pd.concat([table, pd.DataFrame(factors, index=labels, columns=table.columns)])
+    return table if len(table) else None
 
 
 def gene_table(

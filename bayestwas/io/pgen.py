@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bayestwas.data.optional import library
 from bayestwas.data.studies import Genotypes, compact_dosage
 from bayestwas.data.variants import shared_text
 from bayestwas.errors import InputError
 from bayestwas.io.info import parse_info
-from bayestwas.io.optional import library
 from bayestwas.io.plink import require_unique
 from bayestwas.io.tables import read_table, require_file
 

@@ -39,7 +39,7 @@ class CheckReport:
     `overlap`: variants shared by each pair of files. `files`: file, variants, kept, flipped, strand, dropped.
     `dropped`: file, action, reason, count. `genes`: one row per requested gene with status and reason.
     `blocks`: block, chromosome, start, end, n_variants, n_genes, memory_mb, seconds. `annotations`: one
-    `AnnotationSummary` per row. `notes`: sentences for the user.
+    `AnnotationSummary` per row. `measured`: one row per expression panel. `notes`: sentences for the user.
     """
 
     study: str
@@ -52,6 +52,7 @@ class CheckReport:
     blocks: pd.DataFrame
     notes: tuple[str, ...]
     annotations: pd.DataFrame
+    measured: pd.DataFrame
 
     @property
     def runnable(self) -> int:
@@ -79,6 +80,7 @@ def check(study_path: str | Path) -> CheckReport:
         blocks=estimate(harmonised),
         notes=harmonised.notes,
         annotations=harmonised.annotations.summary,
+        measured=harmonised.measured,
     )
 
 
@@ -132,6 +134,8 @@ def render(report: CheckReport, console: Console | None = None) -> None:
     console.print(_table(report.files, "Alleles and variants, by file"))
     if len(report.dropped):
         console.print(_table(report.dropped, "What was changed or dropped, and why"))
+    if len(report.measured):
+        console.print(_table(report.measured, "Expression panels"))
     total = len(report.genes)
     console.print(f"[bold]Genes[/bold]: {report.runnable} of {total} can run")
     told = report.genes[report.genes["reason"] != ""]

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from bayestwas.data.annotations import Annotations
+from bayestwas.data.preparation import AS_GIVEN, AUTOMATIC, NORMALISATIONS, preparation
 from bayestwas.data.studies import DEFAULT_CIS_WINDOW, DEFAULT_MIN_INFO, Genotypes, LDMatrix, Panel, Study
 from bayestwas.errors import StudyFileError, nearest
 from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
@@ -98,10 +99,16 @@ KEYS: dict[str, dict[str, Key]] = {
         "genotypes": Key(_TEXT, True, GENOTYPES),
         "phenotypes": Key(_TEXT, True, "FastQTL/tensorQTL BED"),
         "covariates": Key(_TEXT, False, "covariates, FastQTL layout"),
+        "normalise": Key(_TEXT, False, f"{', '.join(NORMALISATIONS)}; default {AS_GIVEN}"),
+        "hidden_factors": Key((int, str), False, f"factors to project out, or '{AUTOMATIC}'; default 0"),
+        "swap_check": Key(
+            (bool,), False, "true: donors are compared with the genotypes of others; default false"
+        ),
     },
     "weights": WEIGHT_KEYS,
     "eqtl": EQTL_KEYS,
 }
+_PREPARED: dict[str, Any] = {"normalise": AS_GIVEN, "hidden_factors": 0, "swap_check": False}
 _KINDS = {
     str: "text",
     int: "a whole number",
@@ -163,6 +170,7 @@ def read_study(path: str | Path) -> Study:
                 genotypes(entry),
                 measured,
                 None if covariates is None else read_covariates(covariates, labels[covariates]),
+                preparation(*(entry.get(key, value) for key, value in _PREPARED.items())),
             )
         )
     ld: dict[str, Genotypes | LDMatrix] = {}

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from bayestwas.fit.panels import contexts_and_ancestries, gwas_arrays, projection, read_panels
+from bayestwas.engine.projection import projection
+from bayestwas.fit.panels import contexts_and_ancestries, gwas_arrays, read_panels
 
 Build = Callable[..., xr.DataTree]
 

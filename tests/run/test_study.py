@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayestwas.data.preparation import Preparation
 from bayestwas.data.studies import Genotypes, LDMatrix
 from bayestwas.errors import BayestwasError, InputError, StudyFileError
 from bayestwas.harmonise.align import harmonise
@@ -127,6 +128,14 @@ def test_optional_keys(study: Path) -> None:
     assert read.blocks is not None
     assert read.blocks["block"].tolist() == ["b1"]
     assert {"blocks.bed", "genes.txt"} <= {path.name for path in read.files}
+
+
+def test_preparation_of_expression(study: Path) -> None:
+    assert read_study(study).panels[0].preparation == Preparation("none", 0, False)
+    _edit(study, "phenotypes", 'normalise = "tmm"\nhidden_factors = "auto"\nswap_check = true\nphenotypes')
+    assert read_study(study).panels[0].preparation == Preparation("tmm", None, True)
+    with pytest.raises(InputError, match="normalise = 'tnm'"):
+        read_study(_edit(study, '"tmm"', '"tnm"'))
 
 
 def test_an_ld_matrix_needs_n_or_in_sample(study: Path) -> None:
