@@ -40,8 +40,8 @@ class Settings:
     refinements: int = 2
     target_mcse: float = 0.02
     feedback: bool = True
-    mismatch: bool = False  # until measured on the settings of docs/benchmarks.md
-    background: bool = False
+    mismatch: bool = True
+    background: bool = True
     learn: bool = True
     learn_blocks: int = 5
     weight_rounds: int = 2

@@ -34,8 +34,11 @@ from bayestwas.run.study import read_study
 
 Method = Callable[[Path], pd.DataFrame]
 WORKERS = 1
-PIPS = ("pip", "pip_fixed_priors", "pip_plugin", "pip_weights", "pip_ld")
-KEEP = "elastic_net.npz"  # weights in the work folder, which two methods share
+PIPS = (
+    "pip", "pip_fixed_priors", "pip_plugin", "pip_weights", "pip_ld", "pip_without_finite_ld",
+    "pip_without_mismatch", "pip_without_background",
+)  # fmt: skip
+ELASTIC_NET, MEANS = "elastic_net.npz", "mean_weights.npz"  # point weights in the work folder
 
 
 def ours(folder: Path, variable: str) -> pd.DataFrame:
@@ -51,11 +54,31 @@ def ours(folder: Path, variable: str) -> pd.DataFrame:
         part = kept.with_suffix(".part")
         pd.concat(parts).to_csv(part, sep="\t")
         part.rename(kept)
+        kept_together(
+            folder.parent / MEANS, {str(i): _means(result) for i, result in enumerate(results)}
+        )
         graded = [str(result[names.BLOCKS].dataset["reliability"].values[0]) for result in results]
         (folder.parent / "reliability.txt").write_text("\n".join(graded) + "\n")
     table = pd.read_csv(kept, sep="\t", keep_default_na=False, na_values={name: [""] for name in PIPS})
     columns = ["gene", "pip", "credible_set"] if variable == "pip" else ["gene", "pip"]
     return table.drop(columns=["pip"] if variable != "pip" else []).rename(columns={variable: "pip"})[columns]
+
+
+def _means(result: xr.DataTree) -> np.ndarray:
+    """(ancestry, context, p, gene) posterior means of the weights, the GWAS not looked at."""
+    marginals, kept = result[names.MARGINALS].dataset, result[names.MEAN_WEIGHTS].dataset
+    dims = (names.ANCESTRY, names.CONTEXT, names.VARIANT, names.GENE)
+    out = np.zeros([marginals.sizes[dim] for dim in dims])
+    index = [kept[f"{dim}_index"].values for dim in dims]
+    out[tuple(index)] = kept["weight"].values
+    return out
+
+
+def kept_together(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """All arrays in one file, or no file, should the run be stopped."""
+    part = path.with_name("part.npz")
+    np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
+    part.rename(path)
 
 
 # ---- point weights --------------------------------------------------------------------------------------
@@ -75,16 +98,17 @@ class PointBlock:
     n: list[float]
 
 
-def point_blocks(folder: Path) -> Iterator[PointBlock]:
-    """The blocks of a study with elastic-net weights, trained once."""
+def point_blocks(folder: Path, weights_of: str) -> Iterator[PointBlock]:
+    """The blocks of a study with weights that are taken as known: elastic-net weights, trained once, or the
+    posterior means that our fit left (`MEANS`)."""
     readers = fitted_readers(harmonise(read_study(folder / "study.toml")))
-    kept = folder.parent / KEEP
+    kept = folder.parent / weights_of
     loci = [reader() for reader in readers]
     if not kept.exists():
-        trained = {f"{i}": _elastic_net(locus) for i, locus in enumerate(loci)}
-        part = kept.with_name("part.npz")
-        np.savez_compressed(part, **trained)
-        part.rename(kept)
+        if weights_of == MEANS:
+            ours(folder, "pip")
+        else:
+            kept_together(kept, {str(i): _elastic_net(locus) for i, locus in enumerate(loci)})
     with np.load(kept) as trained:
         for i, locus in enumerate(loci):
             gwas = locus[names.GWAS].dataset
@@ -132,19 +156,19 @@ def _elastic_net(locus: xr.DataTree) -> np.ndarray:
     return out
 
 
-def focus(folder: Path) -> pd.DataFrame:
-    blocks = list(point_blocks(folder))
+def focus(folder: Path, weights_of: str) -> pd.DataFrame:
+    blocks = list(point_blocks(folder, weights_of))
     results = focus_pips([Region(block.weights, block.ld, block.z) for block in blocks])
     pips = np.concatenate([result.pip for result in results])
     table = pd.DataFrame({"gene": [gene for block in blocks for gene in block.targets], "pip": pips})
     return table.groupby("gene", as_index=False)["pip"].max().dropna()
 
 
-def twas(folder: Path) -> pd.DataFrame:
+def twas(folder: Path, weights_of: str) -> pd.DataFrame:
     """w'z / sqrt(w'Rw), ancestries weighted by sqrt(n); the best context; called at Bonferroni's 0.05."""
     genes: list[str] = []
     scores = []
-    for block in point_blocks(folder):
+    for block in point_blocks(folder, weights_of):
         top, people = np.zeros(len(block.targets)), np.zeros(len(block.targets))
         for w, z, ld, n in zip(block.weights, block.z, block.ld, block.n, strict=True):
             used = np.flatnonzero(np.isfinite(z) & np.isfinite(np.diag(ld)) & (w != 0).any(axis=1))
@@ -164,9 +188,14 @@ METHODS: dict[str, Method] = {
     "bayestwas": partial(ours, variable="pip"),
     "priors at their mean": partial(ours, variable="pip_fixed_priors"),
     "LD as exact": partial(ours, variable="pip_weights"),
+    "LD without its finite size": partial(ours, variable="pip_without_finite_ld"),
+    "LD without mismatch": partial(ours, variable="pip_without_mismatch"),
+    "no background": partial(ours, variable="pip_without_background"),
     "weights as their mean": partial(ours, variable="pip_ld"),
     "plug-in": partial(ours, variable="pip_plugin"),
-    "MA-FOCUS": focus,
-    "TWAS": twas,
+    "TWAS, our means": partial(twas, weights_of=MEANS),
+    "MA-FOCUS, our means": partial(focus, weights_of=MEANS),
+    "MA-FOCUS, elastic net": partial(focus, weights_of=ELASTIC_NET),
+    "TWAS, elastic net": partial(twas, weights_of=ELASTIC_NET),
 }
-NEED_PEERS = ("MA-FOCUS", "TWAS")
+NEED_PEERS = ("MA-FOCUS, our means", "MA-FOCUS, elastic net", "TWAS, elastic net")

@@ -46,7 +46,7 @@ def made(setting: str, seed: int, blocks: int) -> Path:
 
 def run_method(name: str, method: Method, folder: Path) -> None:
     """Keep the gene table of one method, and the seconds that it took."""
-    path = folder.parent / f"{name.replace(' ', '_')}.genes.tsv"
+    path = folder.parent / f"{name.replace(',', '').replace(' ', '_')}.genes.tsv"
     if path.exists():
         return
     began = time.perf_counter()
@@ -62,7 +62,7 @@ def gathered(setting: str, name: str, seeds: Sequence[int], blocks: int) -> pd.D
     parts = []
     for seed in seeds:
         folder = WORK / setting / f"seed{seed}-blocks{blocks}"
-        path = folder / f"{name.replace(' ', '_')}.genes.tsv"
+        path = folder / f"{name.replace(',', '').replace(' ', '_')}.genes.tsv"
         if not path.exists():
             return None
         truth = pd.read_csv(folder / "study" / "truth.tsv", sep="\t", keep_default_na=False)
