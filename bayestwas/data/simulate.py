@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayestwas.data.builds import LENGTHS
 from bayestwas.data.coalescent import genotypes, moments, standardised
 from bayestwas.data.design import PRESETS, Design, SimulatedAnnotation
 from bayestwas.data.schema import locus
+from bayestwas.errors import SettingsError
 from bayestwas.names import OK
 
 __all__ = ["PRESETS", "Design", "SimulatedBlock", "block_generator", "simulate_block", "simulate_study"]
@@ -24,9 +26,8 @@ __all__ = ["PRESETS", "Design", "SimulatedBlock", "block_generator", "simulate_b
 MeanSD = tuple[np.ndarray, np.ndarray]  # of dosages over the population sample, each (p,)
 
 BUILD = "GRCh38"
-BLOCK_SPACING = 20_000_000  # base pairs between the starts of blocks of one chromosome
-BLOCKS_PER_CHROMOSOME = 3
-AUTOSOMES = 22
+BLOCK_SPACING = 4_000_000  # base pairs between the starts of blocks of one chromosome
+BLOCKS_PER_CHROMOSOME = 3  # before the next chromosome has its turn
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,34 @@ def block_generator(seed: int, block_index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(block_index,)))
 
 
+def _place(index: int, length: int) -> tuple[str, int]:
+    """Chromosome and start of a block: a few on every autosome in turn, as long as they fit on it."""
+    places = [
+        (along // BLOCKS_PER_CHROMOSOME, int(chromosome), start)
+        for chromosome, end in LENGTHS[BUILD].items()
+        if chromosome.isdigit()
+        for along, start in enumerate(range(BLOCK_SPACING, end - length, BLOCK_SPACING))
+    ]
+    if index >= len(places):
+        raise SettingsError(
+            f"block {index + 1} of a simulated study",
+            f"Blocks of {length} base pairs have {len(places)} places on the autosomes",
+            "Simulate fewer blocks, or several studies",
+        )
+    _, chromosome, start = sorted(places)[index]
+    return str(chromosome), start
+
+
 def simulate_block(design: Design, rng: np.random.Generator, block_index: int) -> SimulatedBlock:
     """Draw one block: genotypes, expression weights, expression, trait.
 
     The trait follows z_a = sqrt(N_a) R_a beta_a + X_a' e / sqrt(n), e ~ N(0, I), with X_a the standardised
     genotypes of the population sample (n people), R_a = X_a' X_a / n and beta_a = sum over genes of gamma w
     + theta_a. So z_a ~ N(sqrt(N_a) R_a beta_a, R_a), and R_a is never formed. Raises DependencyError where
-    msprime is missing.
+    msprime is missing, SettingsError for more blocks than the genome has places.
     """
     name = f"block{block_index + 1:03d}"
-    round_of_genome, place = divmod(block_index, BLOCKS_PER_CHROMOSOME * AUTOSOMES)
-    chromosome = str(1 + place // BLOCKS_PER_CHROMOSOME)
-    along = BLOCKS_PER_CHROMOSOME * round_of_genome + place % BLOCKS_PER_CHROMOSOME
-    start = BLOCK_SPACING * (1 + along)
+    chromosome, start = _place(block_index, design.block_length)
     variants, dosage = genotypes(design, rng, chromosome, start)
     population = {a: d[:, : design.population] for a, d in dosage.items()}
     n_donors = {a: design.n_donors(a) for a in dosage}

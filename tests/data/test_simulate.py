@@ -8,10 +8,13 @@ import sys
 import numpy as np
 import pytest
 
+from bayestwas.data.builds import LENGTHS
 from bayestwas.data.simulate import (
+    BUILD,
     PRESETS,
     Design,
     SimulatedBlock,
+    _place,
     block_generator,
     simulate_block,
     simulate_study,
@@ -142,6 +145,16 @@ def test_a_block_depends_on_the_seed_and_its_number_only() -> None:
     assert alone.genes.equals(among.genes)
     other = simulate_block(TINY, block_generator(2, 1), 1)
     assert not np.array_equal(alone.variants["position"], other.variants["position"])
+
+
+def test_every_block_has_its_own_place_on_a_chromosome_of_the_build() -> None:
+    length = 1_000_000
+    places = [_place(index, length) for index in range(600)]
+    assert len(set(places)) == 600
+    assert all(start + length < LENGTHS[BUILD][chromosome] for chromosome, start in places)
+    assert {chromosome for chromosome, _ in places[:66]} == {str(number) for number in range(1, 23)}
+    with pytest.raises(SettingsError, match="places on the autosomes"):
+        _place(100_000, length)
 
 
 def test_blocks_do_not_overlap_and_names_are_unique() -> None:

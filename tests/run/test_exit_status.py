@@ -153,10 +153,10 @@ def one_dead_gene(folder: Path) -> None:
 
 def far_gene(folder: Path) -> None:
     """One gene starts where there are no variants, inside a block that reaches there."""
-    (folder / "blocks.bed").write_text("1\t20000000\t30000000\tblock001\n1\t40000000\t40200000\tblock002\n")
+    (folder / "blocks.bed").write_text("1\t4000000\t7900000\tblock001\n1\t8000000\t8200000\tblock002\n")
     for path in folder.glob("expression.*"):
-        edit(path.name, lambda t: t.assign(start=t["start"].where(t.index != 2, 29_000_000 - 1)))(folder)
-        edit(path.name, lambda t: t.assign(end=t["end"].where(t.index != 2, 29_000_000)))(folder)
+        edit(path.name, lambda t: t.assign(start=t["start"].where(t.index != 2, 7_000_000 - 1)))(folder)
+        edit(path.name, lambda t: t.assign(end=t["end"].where(t.index != 2, 7_000_000)))(folder)
 
 
 def swap_alleles(folder: Path) -> None:
