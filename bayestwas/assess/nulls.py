@@ -16,6 +16,7 @@ from scipy.stats import chi2
 from bayestwas import names
 from bayestwas.data.results import blank_of_locus
 from bayestwas.engine.credible import bayesian_fdr
+from bayestwas.engine.ld import LD, FactorLD
 from bayestwas.fit.panels import gwas_arrays
 
 Kind = Literal["permutation", "parametric"]
@@ -87,10 +88,10 @@ def _partners(donors: dict[str, np.ndarray], rng: np.random.Generator) -> dict[s
 def drawn(locus: xr.DataTree, rng: np.random.Generator) -> xr.DataTree:
     """z ~ Normal(0, R) in every GWAS, R the LD reference: no gene and no variant has an effect. A z-score
     that is absent stays so."""
-    ancestries, z, _, _ = gwas_arrays(locus)
+    ancestries, z, _, ld = gwas_arrays(locus)
     new = np.array([
-        np.where(np.isfinite(row), _noise(locus[f"{names.LD}/{ancestry}"].dataset, rng), np.nan)
-        for ancestry, row in zip(ancestries, z, strict=True)
+        np.where(np.isfinite(row), _noise(locus[f"{names.LD}/{ancestry}"].dataset, one, rng), np.nan)
+        for ancestry, row, one in zip(ancestries, z, ld, strict=True)
     ]).reshape(z.shape)  # fmt: skip
     gwas = locus.children[names.GWAS].to_dataset(inherit=False)
     out = locus.copy()
@@ -98,8 +99,11 @@ def drawn(locus: xr.DataTree, rng: np.random.Generator) -> xr.DataTree:
     return out
 
 
-def _noise(reference: xr.Dataset, rng: np.random.Generator) -> np.ndarray:
+def _noise(reference: xr.Dataset, ld: LD, rng: np.random.Generator) -> np.ndarray:
     """(p,) of covariance R; standard normal where the reference lacks the variant."""
+    if "panel" in reference.coords and isinstance(ld, FactorLD):
+        noise = ld.factor.T @ rng.standard_normal(len(ld.factor))
+        return np.where(ld.variance > 0, noise, rng.standard_normal(len(noise)))
     if "correlation" in reference:
         matrix = np.array(reference["correlation"].values, dtype=np.float64)
         there = np.flatnonzero(np.diag(matrix) > 0)

@@ -59,6 +59,7 @@ class Design:
     trait_correlation_ancestries: float = 0.95
     background_h2: float = 0.0  # share of trait variance of all variants of a block, each a little
     reference_of: Mapping[str, str] = field(default_factory=dict)  # ancestry -> population of its reference
+    meta_analysis: bool = False  # the GWAS are given as one, over all ancestries
     prevalence: float | None = None  # of a case-control trait, with liability effects; None: quantitative
     case_share: float = 0.5  # cases among the people of a case-control GWAS
     annotations: tuple[SimulatedAnnotation, ...] = ()  # of variants: eQTLs and direct effects follow them
@@ -84,6 +85,12 @@ class Design:
                 f"prevalence = {self.prevalence}, case_share = {self.case_share}",
                 "Both are shares of people",
                 "Give numbers between 0 and 1",
+            )
+        if self.meta_analysis and (self.n_ref is None or self.prevalence is not None):
+            raise SettingsError(
+                f"meta_analysis with n_ref = {self.n_ref}, prevalence = {self.prevalence}",
+                "A meta-analysis is of a quantitative trait, and its LD is a mixture of reference panels",
+                "Give n_ref, and no prevalence",
             )
         if not math.isclose(sum(self.causal_genes), 1.0):
             raise SettingsError(
@@ -213,6 +220,12 @@ _SETTINGS = (
         name="polygenic",
         gwas={"EUR": 200_000, "AFR": 50_000, "EAS": 50_000},
         background_h2=0.002,
+    ),
+    replace(
+        _STUDY,
+        name="meta-analysis",
+        gwas={"EUR": 150_000, "AFR": 60_000, "EAS": 40_000},
+        meta_analysis=True,
     ),
     replace(_STUDY, name="direct-only", causal_genes=(1.0,), direct_blocks=1.0),
     replace(

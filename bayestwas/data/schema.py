@@ -21,10 +21,13 @@ ONE_OF = {names.LD: ("dosage", "correlation")}  # exactly one of these per group
 
 
 class ReferenceDosages(NamedTuple):
-    """Dosages (p, people) of an LD reference, whole or imputed, and how many people they count for."""
+    """Dosages (p, people) of an LD reference, whole or imputed, and how many people they count for; of a
+    mixture (`data.mixtures`) the panel of every person."""
 
     dosage: np.ndarray
     n_ref: float
+    panel: np.ndarray | None = None
+    admixed: bool = False
 
 
 def check_dataset(
@@ -416,7 +419,7 @@ def _gwas_group(
 
 
 def _ld_group(reference: Any) -> xr.Dataset:
-    array, n_ref = reference if isinstance(reference, tuple) else (reference, None)
+    array, n_ref = reference[:2] if isinstance(reference, tuple) else (reference, None)
     array = np.asarray(array)
     genotypes = isinstance(reference, ReferenceDosages) or n_ref is None
     if array.dtype.kind == "f" and not genotypes:
@@ -424,10 +427,14 @@ def _ld_group(reference: Any) -> xr.Dataset:
             {"correlation": ((names.VARIANT, "variant_"), array)}, attrs={"n_ref": float(n_ref)}
         )
     check_dosage(names.LD, array)
-    return xr.Dataset(
+    made = xr.Dataset(
         {"dosage": ((names.VARIANT, names.SAMPLE), compact_dosage(array))},
         attrs={"n_ref": float(array.shape[1] if n_ref is None else n_ref)},
     )
+    if isinstance(reference, ReferenceDosages) and reference.panel is not None:
+        made = made.assign_coords(panel=(names.SAMPLE, _text(reference.panel)))
+        made.attrs["admixed"] = reference.admixed
+    return made
 
 
 def _panel_group(

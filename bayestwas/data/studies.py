@@ -61,7 +61,9 @@ class Genotypes:
     counted allele), other_allele. `samples`: identifiers of the people. `load(index)`: dosages (len(index),
     samples) of the counted allele with -1 where missing, int8 where all are whole, else float32; picklable.
     `imputed`: dosages may be expected copies, between the whole ones. `info`: (variants,) imputation quality
-    as the file gives it, NaN where it does not; None: nowhere. Raises `InputError`.
+    as the file gives it, NaN where it does not; None: nowhere. `panel`: (samples,) the population of every
+    person, where the reference is a mixture of several (`data.mixtures`); `admixed`: of people whose ancestors
+    are of these populations, not of studies in each. Raises `InputError`.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Genotypes:
     load: Callable[[np.ndarray], np.ndarray]
     imputed: bool = False
     info: np.ndarray | None = None
+    panel: np.ndarray | None = None
+    admixed: bool = False
 
     def __post_init__(self) -> None:
         check_variants(self.name, self.variants)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 GROUPS = 100  # of stretches in the jackknife, at most
+FEWEST = 20
 FLOOR = 0.01  # least standard error of a weight: what the panels cannot tell of other people of their kind
 WIDE = 0.5  # standard deviation of a weight before anything is seen
 
@@ -87,16 +88,18 @@ def score_moments(
     b with b'b what admixture adds, zero in a meta-analysis.
     """
     grams = [x.T @ x for x in panels]
+    fourth = [len(x) * np.square(x).T @ np.square(x) for x in panels]
     count = int(stretch.max(initial=-1)) + 1
     target = np.outer(z, z) - between.T @ between
-    out = Moments(np.zeros((count, len(panels), len(panels))), np.zeros((count, len(panels))))
+    out = Moments(np.zeros((count, len(grams), len(grams))), np.zeros((count, len(grams))))
     for k, one in enumerate(grams):
         diagonal = np.diag(one)
         for other, two in enumerate(grams[: k + 1]):
             value = (one * two).sum(axis=1) - diagonal * np.diag(two)
             if other == k:  # a sampled covariance squared is the true one squared and its variance
-                n = len(panels[k])
-                value = (value - diagonal * (diagonal.sum() - diagonal) / n) / (1 + 1 / n)
+                square = value
+                noise = fourth[k].sum(axis=1) - np.diag(fourth[k]) - square
+                value = square - noise / (len(panels[k]) - 1)
             total = np.bincount(stretch, value, minlength=count)
             out.gram[:, k, other] = out.gram[:, other, k] = total
         out.right[:, k] = np.bincount(
@@ -105,52 +108,59 @@ def score_moments(
     return out
 
 
-def solve(gram: Floats, right: Floats, total: float | None = 1.0) -> Floats:
-    """(K,) the w >= 0 that minimises w'Gw - 2 w'r, exactly, by trying which are zero; with the sum `total`,
-    or any where that is None. K is small."""
+def solve(gram: Floats, right: Floats) -> Floats:
+    """(K,) the w >= 0 of sum 1 that minimises w'Gw - 2 w'r, exactly, by trying which are zero; K is small."""
     best, least = np.zeros(len(right)), np.inf
     for size in range(1, len(right) + 1):
         for held in combinations(range(len(right)), size):
             at = list(held)
-            part = gram[np.ix_(at, at)] + 1e-12 * np.trace(gram) * np.eye(size)
-            inner = np.linalg.lstsq(part, np.stack([right[at], np.ones(size)], axis=1), rcond=None)[0]
-            value = inner[:, 0]
-            if total is not None:
-                value = value + inner[:, 1] * (total - value.sum()) / inner[:, 1].sum()
+            part = gram[np.ix_(at, at)]
+            value = _with_sum(part, right[at])
             if (value < -1e-12).any():
                 continue
-            loss = float(value @ gram[np.ix_(at, at)] @ value - 2 * value @ right[at])
+            loss = float(value @ part @ value - 2 * value @ right[at])
             if loss < least:
                 best, least = np.zeros(len(right)), loss
                 best[at] = np.maximum(value, 0.0)
     return best
 
 
-def estimate(moments: Moments, total: float | None) -> Estimate | None:
-    """Weights that sum to 1, with their jackknife covariance; None where too little is seen to have one.
+def _with_sum(gram: Floats, right: Floats) -> Floats:
+    """The minimiser of w'Gw - 2 w'r over the w of sum 1."""
+    columns = np.stack([right, np.ones(len(right))], axis=1)
+    free, one = np.linalg.solve(gram + 1e-12 * np.trace(gram) * np.eye(len(right)), columns).T
+    return np.asarray(free + one * (1 - free.sum()) / one.sum())
 
-    `total` None: the sum of the coefficients is not given (a polygenic background scales all products of
-    z-scores), and they are scaled to 1 afterwards.
+
+def _scaled(gram: Floats, right: Floats) -> Floats:
+    """The minimiser of w'Gw - 2 w'r, scaled to sum 1."""
+    free = np.linalg.solve(gram + 1e-12 * np.trace(gram) * np.eye(len(right)), right)
+    return np.asarray(free / free.sum())
+
+
+def estimate(moments: Moments, sum_known: bool) -> Estimate | None:
+    """Weights, which sum to 1 and may be negative, with their jackknife covariance; None where too little is
+    seen to have one.
+
+    `sum_known` False: what is common to all products of z-scores scales the coefficients, and they are scaled
+    to 1 afterwards.
     """
     filled = np.flatnonzero(np.abs(moments.gram).sum(axis=(1, 2)) > 0)
     groups = min(len(filled), GROUPS)
-    if groups < 4:
+    if groups < FEWEST:
         return None
     group = np.arange(len(filled)) * groups // len(filled)
     gram = np.array([moments.gram[filled[group == g]].sum(axis=0) for g in range(groups)])
     right = np.array([moments.right[filled[group == g]].sum(axis=0) for g in range(groups)])
 
-    def weights(a: Floats, b: Floats) -> Floats | None:
-        found = solve(a, b, total)
-        return found / found.sum() if found.sum() > 0 else None
+    def weights(a: Floats, b: Floats) -> Floats:
+        return _with_sum(a, b) if sum_known else _scaled(a, b)
 
     whole = weights(gram.sum(axis=0), right.sum(axis=0))
-    others = [weights(gram.sum(axis=0) - a, right.sum(axis=0) - b) for a, b in zip(gram, right, strict=True)]
-    left = [one for one in others if one is not None]
-    if whole is None or len(left) < groups:
-        return None
+    left = [weights(gram.sum(axis=0) - a, right.sum(axis=0) - b) for a, b in zip(gram, right, strict=True)]
     apart = np.array(left) - np.mean(left, axis=0)
-    return Estimate(whole, (groups - 1) / groups * apart.T @ apart)
+    covariance = (groups - 1) / groups * apart.T @ apart
+    return Estimate(whole, covariance) if np.isfinite(covariance).all() else None
 
 
 def combined(estimates: Sequence[Estimate], panels: int) -> Estimate:

@@ -13,6 +13,7 @@ from bayestwas import names
 from bayestwas.data.schema import eqtl_groups, expression_groups, finished_groups
 from bayestwas.engine.ld import LD, FactorLD, GenotypeLD, MatrixLD, standardised
 from bayestwas.engine.projection import projection, residual
+from bayestwas.engine.mixture import mixture_factor, mixture_people
 
 Floats = NDArray[np.float64]
 
@@ -123,6 +124,14 @@ def _imputed(dosage: NDArray[np.number], min_allele_count: int) -> Floats:
     return x
 
 
+def mixed_panels(data: xr.Dataset) -> dict[str, Floats]:
+    """Genotypes (people, p) of every panel of the reference of a mixture, the mean of the panel where
+    missing."""
+    dosage = data["dosage"].transpose(names.VARIANT, ...).values
+    label = data["panel"].values.astype(str)
+    return {str(name): _imputed(dosage[:, label == name], 0).T for name in dict.fromkeys(label)}
+
+
 def gwas_arrays(locus: xr.DataTree) -> tuple[list[str], Floats, Floats, list[LD]]:
     """Ancestries, z (A, p) with NaN where absent, n (A,) medians over variants, and the LD operators."""
     data = locus[names.GWAS].to_dataset().transpose(names.ANCESTRY, names.VARIANT)
@@ -137,6 +146,13 @@ def _ld(data: xr.Dataset) -> LD:
     if "correlation" in data:
         return MatrixLD(data["correlation"].values, n_ref)
     dosage = data["dosage"].transpose(names.VARIANT, ...).values
+    if "panel" in data.coords:
+        panels = mixed_panels(data)
+        people = np.array([len(x) for x in panels.values()], dtype=float)
+        weight = np.array(data.attrs.get("weights", people / people.sum()), dtype=float)
+        factor = mixture_factor(list(panels.values()), weight, bool(data.attrs["admixed"]))
+        factor[:, (factor**2).sum(axis=0) < 1e-9] = 0.0
+        return FactorLD(factor, mixture_people(people, weight) if np.isfinite(n_ref) else n_ref)
     if dosage.dtype.kind != "f":
         return GenotypeLD(dosage, n_ref)
     factor = _imputed(dosage, 0)  # bits cannot hold parts of a copy

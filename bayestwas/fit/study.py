@@ -33,6 +33,7 @@ from bayestwas.fit.coloc_signals import LocusSizes
 from bayestwas.fit.describe import describe
 from bayestwas.fit.gene_trait import fit_block, sufficient, switched
 from bayestwas.fit.learn import NOT_LEARNED, Progress, learn_priors
+from bayestwas.fit.mixtures import learned_mixtures
 from bayestwas.fit.prepared import Prepared, prepare
 from bayestwas.fit.screen import Screen, Screened, screen, with_screen
 from bayestwas.fit.settings import Settings
@@ -112,6 +113,7 @@ def fit_study(
     """
     settings, mapper = settings or Settings(), mapper or Serial()
     watch = progress or _silent
+    sources, mixtures = learned_mixtures(sources, mapper, watch)
     sources = _screened(sources, settings, mapper, watch)
     learn = settings.learn and len(sources) >= settings.learn_blocks
     scales = _scales(sources, mapper, watch) if learn else TraitPriors().scales
@@ -151,6 +153,8 @@ def fit_study(
         "weight_priors": json.dumps(asdict(weight_priors)),
         "priors": json.dumps(learned.told),
         "priors_source": learned.source,
+        "mixtures": json.dumps([row for one in mixtures for row in one.rows()]),
+        "mixture_doubts": json.dumps([one.doubt for one in mixtures if one.doubt]),
     }
     for source, result in zip(sources, results, strict=True):
         if isinstance(source, Screened):

@@ -362,6 +362,11 @@ def _reader(h: Harmonised, block: str) -> LocusReader:
         ),
         eqtl=eqtl_rows(study.eqtl, h.named.eqtl, h.rows, h.signs, here, h.variants.index[here], fitted),
         gene_level=study.gene_level,
+        mixtures={
+            ancestry: (ld.panel, ld.admixed)
+            for ancestry, ld in study.ld.items()
+            if ancestry in study.gwas and isinstance(ld, Genotypes) and ld.panel is not None
+        },
         gwas_checks={ancestry: _gwas_checks(h, ancestry, here) for ancestry in h.named.gwas},
     )
 

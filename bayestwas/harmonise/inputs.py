@@ -42,7 +42,8 @@ def check_inputs(locus: xr.DataTree, ancestry: str) -> InputCheck:
     found = {
         CONFLICT: gwas["conflict"].values.astype(bool) & held if "conflict" in gwas else np.zeros_like(held),
         FREQUENCY: _different(locus, ancestry, gwas) & held,
-        SIZE: _odd_sizes(gwas["n"].values) & held,
+        # studies of a mixture have variants of their own, and so sizes
+        SIZE: _odd_sizes(gwas["n"].values) & held & ~np.array(_is_mixture(locus, ancestry)),
     }
     reason = np.full(len(held), "", dtype=object)
     doubts = []
@@ -81,11 +82,29 @@ def minor_copies(locus: xr.DataTree, ancestry: str) -> Floats | None:
 
 
 def _count(locus: xr.DataTree, ancestry: str) -> tuple[Floats, Floats] | None:
-    """Copies of the effect allele and of both alleles in the LD reference."""
+    """Copies of the effect allele and of both alleles in the LD reference; of a mixture, as many as tell the
+    frequency as precisely as the weighted panels do."""
     data = locus[f"{names.LD}/{ancestry}"].dataset
     if "dosage" not in data:
         return None
     dosage = data["dosage"].transpose(names.VARIANT, ...).values
+    if "panel" not in data.coords:
+        return _copies(dosage)
+    label = data["panel"].values.astype(str)
+    panels = [_copies(dosage[:, label == name]) for name in dict.fromkeys(label)]
+    people = np.array([total.max() for _, total in panels])
+    weight = np.array(data.attrs.get("weights", people / people.sum()))
+    seen = np.array([total for _, total in panels])
+    share = np.array([copies / np.maximum(total, 1) for copies, total in panels])
+    total = np.where((seen > 0).all(axis=0), 1 / (weight[:, None] ** 2 / np.maximum(seen, 1)).sum(axis=0), 0)
+    return weight @ share * total, total
+
+
+def _is_mixture(locus: xr.DataTree, ancestry: str) -> bool:
+    return "panel" in locus[f"{names.LD}/{ancestry}"].dataset.coords
+
+
+def _copies(dosage: NDArray[np.number]) -> tuple[Floats, Floats]:
     seen = dosage >= 0
     return np.where(seen, dosage, 0).sum(axis=1).astype(float), 2.0 * seen.sum(axis=1)
 

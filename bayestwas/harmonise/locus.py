@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -91,6 +91,7 @@ class LocusReader:
     gene_level: bool = False
     gwas_checks: dict[str, dict[str, np.ndarray]] | None = None  # see `data.schema.locus`
     eqtl: tuple[EqtlRows, ...] = ()
+    mixtures: dict[str, tuple[np.ndarray, bool]] = field(default_factory=dict)  # panel of every person; admixed
 
     def __call__(self) -> xr.DataTree:
         """Read the genotypes of the block and build the locus (see docs/architecture.md)."""
@@ -98,7 +99,7 @@ class LocusReader:
         ld = {
             ancestry: (given.oriented(), n_ref)
             if isinstance(given, MatrixRows)
-            else ReferenceDosages(dosages[given], n_ref)
+            else ReferenceDosages(dosages[given], n_ref, *self.mixtures.get(ancestry, ()))
             for ancestry, (given, n_ref) in self.ld.items()
         }
         panels = [

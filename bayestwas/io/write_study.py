@@ -25,6 +25,8 @@ from scipy import special
 from bayestwas.data.simulate import BUILD, Design, SimulatedBlock
 from bayestwas.errors import InputError, OutputError
 
+META = "META"  # ancestry of a GWAS over all of them
+
 README = """Simulated study '{name}': no person, no measurement and no trait in this folder is real.
 {recipe}
 Genotypes: msprime, out-of-Africa model of Gutenkunst et al. 2009. The rest: bayestwas.data.simulate.
@@ -140,9 +142,12 @@ def _study_toml(design: Design, recipe: str) -> str:
         "[blocks]",
         'path = "blocks.bed"',
     ]
-    for ancestry in design.gwas:
+    for ancestry in [META] if design.meta_analysis else design.gwas:
         lines += ["", "[[gwas]]", f'ancestry = "{ancestry}"', f'path = "gwas.{ancestry}.tsv.gz"']
-    for ancestry in design.gwas:
+    if design.meta_analysis:
+        panels = ", ".join(f'{ancestry} = "ld.{ancestry}"' for ancestry in design.gwas)
+        lines += ["", "[[ld]]", f'ancestry = "{META}"', f"panels = {{ {panels} }}"]
+    for ancestry in () if design.meta_analysis else design.gwas:
         lines += ["", "[[ld]]", f'ancestry = "{ancestry}"', f'genotypes = "ld.{ancestry}"']
         if design.n_ref is None:
             lines += ["in_sample = true"]
@@ -216,8 +221,12 @@ def _block_tables(block: SimulatedBlock) -> dict[str, pd.DataFrame]:
         tables["annotations.tsv.gz"] = pd.concat([place, block.annotations], axis=1)
     if block.gene_annotations is not None:
         tables["gene_annotations.tsv"] = block.gene_annotations.reset_index()
-    for ancestry in block.z:
-        tables[f"gwas.{ancestry}.tsv.gz"] = _gwas(block, ancestry)
+    if block.design.meta_analysis:
+        tables[f"gwas.{META}.tsv.gz"] = _meta_analysis(block)
+    for ancestry in () if block.design.meta_analysis else block.z:
+        tables[f"gwas.{ancestry}.tsv.gz"] = _gwas(
+            block, block.z[ancestry], np.full(len(block.variants), block.n[ancestry]), block.frequency[ancestry]
+        )
     for (context, ancestry), expression in block.expression.items():
         tss = block.genes["tss"]
         place = pd.DataFrame(
@@ -228,12 +237,26 @@ def _block_tables(block: SimulatedBlock) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _gwas(block: SimulatedBlock, ancestry: str) -> pd.DataFrame:
+def _meta_analysis(block: SimulatedBlock) -> pd.DataFrame:
+    """One GWAS of all ancestries: effects per allele weighted by the inverse of their variance, n over the
+    ancestries that have the variant, frequencies over all people."""
+    z = np.array(list(block.z.values()))
+    people = np.array(list(block.n.values()))[:, None]
+    frequency = np.array([block.frequency[ancestry] for ancestry in block.z])
+    held = np.isfinite(z)
+    information = np.where(held, people * 2 * frequency * (1 - frequency), 0.0)
+    total = information.sum(axis=0)
+    together = (np.sqrt(information) * np.where(held, z, 0.0)).sum(axis=0)
+    mean = np.divide(together, np.sqrt(total), out=np.full(len(total), np.nan), where=total > 0)
+    n, everyone = (held * people).sum(axis=0), (people * frequency).sum(axis=0) / people.sum()
+    return _gwas(block, mean, n, everyone)
+
+
+def _gwas(block: SimulatedBlock, z: np.ndarray, n: np.ndarray, frequency: np.ndarray) -> pd.DataFrame:
     """GWAS-SSF rows, per allele: beta = z s with s = 1 / sqrt(2f(1-f)(n + z^2)) for a trait of variance 1;
     for a case-control trait, log odds ratios with s = 1 / sqrt(2f(1-f) n v(1-v)), v the share of cases."""
-    kept = np.isfinite(block.z[ancestry])
-    z, n = block.z[ancestry][kept], block.n[ancestry]
-    frequency = block.frequency[ancestry][kept]
+    kept = np.isfinite(z)
+    z, n, frequency = z[kept], n[kept], frequency[kept]
     share = block.design.case_share
     informative = n + z**2 if block.design.prevalence is None else n * share * (1 - share)
     error = 1 / np.sqrt(2 * frequency * (1 - frequency) * informative)
@@ -249,7 +272,7 @@ def _gwas(block: SimulatedBlock, ancestry: str) -> pd.DataFrame:
             "effect_allele_frequency": frequency,
             "p_value": 2 * special.ndtr(-np.abs(z)),
             "variant_id": variants["source_id"].to_numpy(),
-            "n": int(n),
+            "n": n.astype(int),
         }
     )
 

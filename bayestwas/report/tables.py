@@ -4,6 +4,7 @@ known."""
 from __future__ import annotations
 
 import csv
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -130,6 +131,13 @@ def suspects_table(result: xr.DataTree) -> pd.DataFrame:
     )
 
 
+def mixtures_table(result: xr.DataTree) -> pd.DataFrame:
+    """One row per GWAS of a mixture and panel: its weight, with a standard error, and by what was seen; no
+    rows where no GWAS is one."""
+    rows = json.loads(str(result.attrs.get("mixtures", "[]")))
+    return _labelled(pd.DataFrame(rows), result)
+
+
 def _by_ancestry(values: xr.DataArray) -> xr.DataArray:
     """(block,) text, ANCESTRY=number for each that is known."""
     ancestries = text(values[names.ANCESTRY].values)
@@ -154,9 +162,10 @@ TABLES: dict[str, Callable[[xr.DataTree], pd.DataFrame]] = {
 
 
 def write_tables(result: xr.DataTree, directory: Path | str) -> list[Path]:
-    """Write every table of TABLES into an existing folder, each whole or not at all; returns their paths."""
+    """Write every table of TABLES, and mixtures.tsv where a GWAS is one, into an existing folder, each whole or not at all; returns their paths."""
     paths = []
-    for name, make in TABLES.items():
+    mixed = {"mixtures.tsv": mixtures_table} if len(mixtures_table(result)) else {}
+    for name, make in (TABLES | mixed).items():
         path = Path(directory) / name
         write_table(make(result), path)
         paths.append(path)

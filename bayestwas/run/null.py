@@ -15,8 +15,9 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.assess.nulls import KINDS, NullSource, genes_table, thresholds_table
 from bayestwas.errors import InputError, OutputError, SettingsError, nearest
+from bayestwas.fit.mixtures import learned_mixtures
 from bayestwas.fit.settings import Settings
-from bayestwas.fit.study import fit_study
+from bayestwas.fit.study import Source, fit_study
 from bayestwas.harmonise.align import Harmonised, harmonise
 from bayestwas.report.tables import REAL, SIMULATED, replacing, write_table
 from bayestwas.run.execute import executor
@@ -81,12 +82,13 @@ def run_null(
             )
         folder = _opened(out, record)
         harmonised = harmonise(study)
-        readers = fitted_readers(harmonised)
+        readers: list[Source] = [*fitted_readers(harmonised)]
         if not readers:
             raise InputError(
                 f"{study_path}: no gene can be fitted", "A null needs genes", "See bayestwas check"
             )
         with executor(workers) as mapper:
+            readers, _ = learned_mixtures(readers, mapper, watch)  # z-scores are drawn from the LD
             fit = partial(fit_study, settings=Settings(), seed=seed, mapper=mapper)
             observed = _kept(folder / OBSERVED, lambda: fit(readers, progress=watch))
             numbers = range(1, n + 1)

@@ -23,6 +23,7 @@ WRITTEN = (
     "suspects.tsv",
     "harmonisation.tsv",
     "priors.tsv",
+    "mixtures.tsv",
     "genes.png",
     "priors.png",
     "locus-*.png",

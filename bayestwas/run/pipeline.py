@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from bayestwas.fit.study import Lost, Mapper, fit_study
 from bayestwas.harmonise.align import Harmonised, harmonise
 from bayestwas.harmonise.locus import LocusReader
 from bayestwas.report.sentences import explanations
-from bayestwas.report.tables import REAL, SIMULATED, genes_table, write_table
+from bayestwas.report.tables import REAL, SIMULATED, genes_table, mixtures_table, write_table
 from bayestwas.report.write import write_report
 from bayestwas.run.check import told_overlap
 from bayestwas.run.execute import executor
@@ -32,6 +33,7 @@ from bayestwas.run.output import check_out, replacing_folder
 from bayestwas.run.progress import Watch, watching
 from bayestwas.run.study import file_hashes, read_study
 
+TOLD = ("priors", "weight_priors", "priors_source", "mixtures", "mixture_doubts")  # of every block alike
 TOP = 10  # genes in the summary
 TOP_COLUMNS = ("gene", "pip", "best_context", "effect", "effect_sd", "twas_z", "pip_plugin", "explanation")
 NOTHING_TO_FIT = "none of its genes can be fitted; the reasons stand beside the genes"
@@ -100,6 +102,8 @@ def run_study(
             blocks = fit_blocks(harmonised, settings, seed, mapper, watch)
             result = concat_results([*blocks, *_homeless(harmonised, settings)])
             result.attrs |= _provenance(harmonised, settings, seed, blocks)
+            for note in mixture_notes(result):
+                watch.note(note)
             if names.HYPERPARAMETERS in result.children:
                 learned = result[names.HYPERPARAMETERS].attrs
                 if learned["status"] != names.OK:
@@ -118,6 +122,16 @@ def run_study(
         int((constant["status"].values == names.WARNING).sum()),
         tuple(harmonised.genes.loc[harmonised.genes["chromosome"] == "", "gene"]),
     )
+
+
+def mixture_notes(result: xr.DataTree) -> list[str]:
+    """A sentence per GWAS of a mixture of panels, and what is doubtful about its weights."""
+    told: dict[str, list[str]] = {}
+    for row in mixtures_table(result).to_dict("records"):
+        weight = f"{row['panel']} {row['weight']:.2f} (s.e. {row['weight_se']:.2f})"
+        told.setdefault(str(row["ancestry"]), []).append(weight)
+    learned = [f"LD of {ancestry} is a mixture: {', '.join(parts)}" for ancestry, parts in told.items()]
+    return [*learned, *json.loads(str(result.attrs.get("mixture_doubts", "[]")))]
 
 
 def fitted_readers(harmonised: Harmonised) -> list[LocusReader]:
@@ -179,7 +193,7 @@ def _provenance(
     told |= {"study": study.name, "build": study.build, "simulated": study.simulated}
     fitted = [block.attrs for block in blocks if "priors_source" in block.attrs]
     for attrs in fitted[:1]:
-        told |= {key: attrs[key] for key in ("priors", "weight_priors", "priors_source")}
+        told |= {key: attrs[key] for key in TOLD}
     return told
 
 

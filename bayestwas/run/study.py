@@ -14,6 +14,7 @@ import pandas as pd
 
 from bayestwas.data.annotations import Annotations
 from bayestwas.data.preparation import AS_GIVEN, AUTOMATIC, NORMALISATIONS, preparation
+from bayestwas.data.mixtures import MOST_PANELS, stacked
 from bayestwas.data.studies import DEFAULT_CIS_WINDOW, DEFAULT_MIN_INFO, Genotypes, LDMatrix, Panel, Study
 from bayestwas.errors import StudyFileError, nearest
 from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
@@ -83,6 +84,14 @@ KEYS: dict[str, dict[str, Key]] = {
     "ld": {
         "ancestry": Key(_TEXT, True, "ancestry of the reference"),
         "genotypes": Key(_TEXT, False, GENOTYPES),
+        "panels": Key(
+            (dict,), False, "genotypes of several populations by name, for a GWAS of a mixture of them"
+        ),
+        "admixed": Key(
+            (bool,),
+            False,
+            "true where the people have ancestors in several of the panels; left out: a meta-analysis",
+        ),
         "matrix": Key(
             _TEXT,
             False,
@@ -153,8 +162,8 @@ def read_study(path: str | Path) -> Study:
     inside = windows(blocks, expression, (*weights, *eqtl), cis_window)
     opened: dict[Path, Genotypes] = {}
 
-    def genotypes(entry: dict[str, Any]) -> Genotypes:
-        path = folder / entry["genotypes"]
+    def genotypes(name: str) -> Genotypes:
+        path = folder / name
         file = genotype_files(path)[0]
         if file not in opened:
             opened[file] = open_genotypes(path, labels[file].removesuffix(genotype_ending(path)), inside)
@@ -167,7 +176,7 @@ def read_study(path: str | Path) -> Study:
             Panel(
                 entry["context"],
                 entry["ancestry"],
-                genotypes(entry),
+                genotypes(entry["genotypes"]),
                 measured,
                 None if covariates is None else read_covariates(covariates, labels[covariates]),
                 preparation(*(entry.get(key, value) for key, value in _PREPARED.items())),
@@ -181,8 +190,12 @@ def read_study(path: str | Path) -> Study:
             matrices = files[key]
             name = labels[matrices[0]] if len(matrices) == 1 else label
             ld[entry["ancestry"]], files[key] = read_ld(matrices, entry.get("n", math.inf), name, inside)
+        elif "panels" in entry:
+            panels_of = {label: genotypes(name) for label, name in entry["panels"].items()}
+            name = f"mixture {entry['ancestry']}"
+            ld[entry["ancestry"]] = stacked(name, panels_of, entry.get("admixed", False))
         else:
-            ld[entry["ancestry"]] = genotypes(entry)
+            ld[entry["ancestry"]] = genotypes(entry["genotypes"])
     gwas = gwas_of_study(path, tree, labels, inside, ld, panels)
     weights = tuple(placed(panel, gwas[panel.ancestry]) for panel in weights)
     gene_level = not tree["ld"]
@@ -330,13 +343,14 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
             )
     for number, entry in enumerate(tree["ld"], start=1):
         place = _Place(path, f"[[ld]] number {number} ({entry['ancestry']})")
-        given = [key for key in ("genotypes", "matrix") if key in entry]
+        given = [key for key in ("genotypes", "panels", "matrix") if key in entry]
         if len(given) != 1:
             raise StudyFileError(
-                place.say(f"has {' and '.join(given) or 'neither genotypes nor matrix'}"),
-                "An LD reference is either genotypes or a matrix (.npz, .npy, .RDS, .ld)",
-                "Give one of the two",
+                place.say(f"has {' and '.join(given) or 'no genotypes, no panels and no matrix'}"),
+                "An LD reference is genotypes, panels of genotypes or a matrix (.npz, .npy, .RDS, .ld)",
+                "Give one of the three",
             )
+        _check_panels(place, entry)
         if "matrix" in entry and "n" not in entry and not entry.get("in_sample"):
             raise StudyFileError(
                 place.say("has a matrix and no n"),
@@ -349,12 +363,36 @@ def _check_lists(path: Path, tree: dict[str, Any]) -> None:
                 "n is the number of people behind the matrix, two or more",
                 "Correct n",
             )
-        if "genotypes" in entry and "n" in entry:
+        if "matrix" not in entry and "n" in entry:
             raise StudyFileError(
-                place.say("has genotypes and n"),
+                place.say(f"has {given[0]} and n"),
                 "n goes with a matrix; genotypes count their people themselves",
                 "Remove n",
             )
+
+
+def _check_panels(place: _Place, entry: dict[str, Any]) -> None:
+    """`panels` names two files or more; `admixed` goes with them, `in_sample` does not."""
+    panels = entry.get("panels", {})
+    wrong = [label for label, name in panels.items() if not (isinstance(name, str) and name)]
+    if wrong or ("panels" in entry and not 2 <= len(panels) <= MOST_PANELS):
+        raise StudyFileError(
+            place.say(f"panels = {panels!r}"),
+            f"panels names the genotypes of two to {MOST_PANELS} populations: each a {GENOTYPES}",
+            'Write panels = { EUR = "eur.bed", AFR = "afr.bed" }, for example',
+        )
+    if "admixed" in entry and "panels" not in entry:
+        raise StudyFileError(
+            place.say("has admixed and no panels"),
+            "admixed says how the panels of a mixture go together",
+            "Remove admixed, or give panels",
+        )
+    if "panels" in entry and entry.get("in_sample"):
+        raise StudyFileError(
+            place.say("has panels and in_sample"),
+            "LD of a mixture of panels is never that of the people of the GWAS",
+            "Remove in_sample",
+        )
 
 
 # ---- the files it names
@@ -379,6 +417,8 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
     ):
         for number, entry in enumerate(tree[table], start=1):
             named += [(f"[[{table}]] number {number}", key, entry[key]) for key in keys if key in entry]
+            panels = entry.get("panels", {}).values()
+            named += [(f"[[{table}]] number {number}", "genotypes", name) for name in panels]
     for name in tree.get("annotations", {}).get("variants", []):
         named.append(("[annotations]", "variants", name))
     if "genes" in tree.get("annotations", {}):

@@ -219,13 +219,37 @@ BAD_STUDY = {
         '[[ld]]\nancestry = "EUR"',
         '[[ld]]\nancestry = "EUR"\nmatrix = "ld.EUR.npz"',
         "has genotypes and matrix",
-        "Give one of the two",
+        "Give one of the three",
     ),
     "n with genotypes": (
         '[[ld]]\nancestry = "EUR"',
         '[[ld]]\nancestry = "EUR"\nn = 3',
         "has genotypes and n",
         "Remove n",
+    ),
+    "one panel": (
+        'ancestry = "EUR"\ngenotypes = "EUR"\n',
+        'ancestry = "EUR"\npanels = { EUR = "EUR" }\n',
+        "panels = {'EUR': 'EUR'}",
+        "Write panels = {",
+    ),
+    "a panel that is not there": (
+        'ancestry = "EUR"\ngenotypes = "EUR"\n',
+        'ancestry = "EUR"\npanels = { EUR = "EUR", AFR = "AFR" }\n',
+        "genotypes = 'AFR': there is no file",
+        "Correct genotypes",
+    ),
+    "admixed without panels": (
+        '[[ld]]\nancestry = "EUR"',
+        '[[ld]]\nancestry = "EUR"\nadmixed = true',
+        "has admixed and no panels",
+        "Remove admixed",
+    ),
+    "panels in sample": (
+        'ancestry = "EUR"\ngenotypes = "EUR"\n',
+        'ancestry = "EUR"\nin_sample = true\npanels = { EUR = "EUR", AFR = "EUR" }\n',
+        "has panels and in_sample",
+        "Remove in_sample",
     ),
     "GWAS twice": (
         "[[ld]]",
