@@ -78,9 +78,7 @@ def frequency_moments(given: Floats, panels: Floats, people: Floats, stretch: ND
     return out
 
 
-def score_moments(
-    z: Floats, panels: Sequence[Floats], between: Floats, stretch: NDArray[np.intp]
-) -> Moments:
+def score_moments(z: Floats, panels: Sequence[Floats], between: Floats, stretch: NDArray[np.intp]) -> Moments:
     """Regression of z_i z_j on the LD of the panels over pairs i != j.
 
     `z` (p,), all finite. `panels`: (n_k, p) centred genotypes over sqrt(n_k) and over the standard deviation

@@ -91,7 +91,9 @@ class LocusReader:
     gene_level: bool = False
     gwas_checks: dict[str, dict[str, np.ndarray]] | None = None  # see `data.schema.locus`
     eqtl: tuple[EqtlRows, ...] = ()
-    mixtures: dict[str, tuple[np.ndarray, bool]] = field(default_factory=dict)  # panel of every person; admixed
+    mixtures: dict[str, tuple[np.ndarray, bool]] = field(
+        default_factory=dict
+    )  # panel of every person; admixed
 
     def __call__(self) -> xr.DataTree:
         """Read the genotypes of the block and build the locus (see docs/architecture.md)."""

@@ -225,7 +225,10 @@ def _block_tables(block: SimulatedBlock) -> dict[str, pd.DataFrame]:
         tables[f"gwas.{META}.tsv.gz"] = _meta_analysis(block)
     for ancestry in () if block.design.meta_analysis else block.z:
         tables[f"gwas.{ancestry}.tsv.gz"] = _gwas(
-            block, block.z[ancestry], np.full(len(block.variants), block.n[ancestry]), block.frequency[ancestry]
+            block,
+            block.z[ancestry],
+            np.full(len(block.variants), block.n[ancestry]),
+            block.frequency[ancestry],
         )
     for (context, ancestry), expression in block.expression.items():
         tss = block.genes["tss"]

@@ -161,5 +161,7 @@ def test_people_behind_a_mixture() -> None:
 
 
 def test_too_little_is_said_to_be_nothing() -> None:
-    moments = frequency_moments(np.array([0.1, 0.4]), np.full((2, 2), 0.3), np.full(2, 50.0), np.array([0, 1]))
+    moments = frequency_moments(
+        np.array([0.1, 0.4]), np.full((2, 2), 0.3), np.full(2, 50.0), np.array([0, 1])
+    )
     assert estimate(moments, True) is None

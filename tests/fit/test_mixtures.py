@@ -67,7 +67,8 @@ def test_the_fit_sees_the_ld_of_the_mixture(learned: tuple[list[Source], list[Mi
     label = data["panel"].values
     weight = mixture.learned.weight
     covariance = sum(
-        w * np.cov(dosage[:, label == name], bias=True) for w, name in zip(weight, ("EUR", "AFR"), strict=True)
+        w * np.cov(dosage[:, label == name], bias=True)
+        for w, name in zip(weight, ("EUR", "AFR"), strict=True)
     )
     sd = np.sqrt(np.diag(covariance))
     there = np.flatnonzero(sd > 0)
@@ -89,7 +90,9 @@ def test_panels_are_put_together_by_alleles(folder: Path) -> None:
     panels = {name: open_plink(folder / f"ld.{name}.bed") for name in GWAS}
     other = panels["AFR"]
     table = other.variants.copy()
-    table.loc[3, ["effect_allele", "other_allele"]] = table.loc[3, ["other_allele", "effect_allele"]].to_numpy()
+    table.loc[3, ["effect_allele", "other_allele"]] = table.loc[
+        3, ["other_allele", "effect_allele"]
+    ].to_numpy()
     turned = Genotypes("turned", table.drop(index=5), other.samples, _Turned(other, 3, 5))
     plain, mixed = stacked("m", panels), stacked("m", {"EUR": panels["EUR"], "AFR": turned})
     assert len(mixed.variants) == len(plain.variants) - 1

@@ -54,9 +54,7 @@ def ours(folder: Path, variable: str) -> pd.DataFrame:
         part = kept.with_suffix(".part")
         pd.concat(parts).to_csv(part, sep="\t")
         part.rename(kept)
-        kept_together(
-            folder.parent / MEANS, {str(i): _means(result) for i, result in enumerate(results)}
-        )
+        kept_together(folder.parent / MEANS, {str(i): _means(result) for i, result in enumerate(results)})
         graded = [str(result[names.BLOCKS].dataset["reliability"].values[0]) for result in results]
         (folder.parent / "reliability.txt").write_text("\n".join(graded) + "\n")
     table = pd.read_csv(kept, sep="\t", keep_default_na=False, na_values={name: [""] for name in PIPS})
