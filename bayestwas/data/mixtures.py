@@ -1,4 +1,4 @@
-"""Several LD panels as the reference of one GWAS: one set of variants and alleles, people labelled by panel."""
+"""Several LD panels as the reference of one GWAS: one set of variants and alleles, people by panel."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ class Genotypes:
     samples) of the counted allele with -1 where missing, int8 where all are whole, else float32; picklable.
     `imputed`: dosages may be expected copies, between the whole ones. `info`: (variants,) imputation quality
     as the file gives it, NaN where it does not; None: nowhere. `panel`: (samples,) the population of every
-    person, where the reference is a mixture of several (`data.mixtures`); `admixed`: of people whose ancestors
-    are of these populations, not of studies in each. Raises `InputError`.
+    person, where the reference is a mixture of several (`data.mixtures`); `admixed`: of people whose
+    ancestors are of these populations, not of studies in each. Raises `InputError`.
     """
 
     name: str

@@ -99,7 +99,7 @@ class Mixed:
         locus = self.source().copy()
         for ancestry, weight in self.weights.items():
             path = f"{names.LD}/{ancestry}"
-            data = locus[path].to_dataset(inherit=False)
+            data = locus.children[names.LD].children[ancestry].to_dataset(inherit=False)
             locus[path] = xr.DataTree(data.assign_attrs(weights=list(weight)))
         return locus
 

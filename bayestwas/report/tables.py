@@ -162,7 +162,8 @@ TABLES: dict[str, Callable[[xr.DataTree], pd.DataFrame]] = {
 
 
 def write_tables(result: xr.DataTree, directory: Path | str) -> list[Path]:
-    """Write every table of TABLES, and mixtures.tsv where a GWAS is one, into an existing folder, each whole or not at all; returns their paths."""
+    """Write every table of TABLES, and mixtures.tsv where a GWAS is one, into an existing folder, each whole
+    or not at all; returns their paths."""
     paths = []
     mixed = {"mixtures.tsv": mixtures_table} if len(mixtures_table(result)) else {}
     for name, make in (TABLES | mixed).items():

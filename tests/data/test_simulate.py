@@ -189,7 +189,7 @@ def test_presets_are_what_they_say() -> None:
     settings = (
         "admixed-reference neighbour-reference polygenic direct-only missing-tissue unshared four-tissues "
     )
-    settings += "many-eqtls case-control"
+    settings += "many-eqtls case-control meta-analysis"
     assert set(PRESETS) == {"demo", "friendly", "hard", "tiny", *settings.split()}
     assert all(PRESETS[name].blocks * PRESETS[name].genes_per_block >= 600 for name in settings.split())
     assert all(name == preset.name for name, preset in PRESETS.items())

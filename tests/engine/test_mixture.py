@@ -105,7 +105,7 @@ def test_scores_of_a_meta_analysis_give_its_weights(tau2: float) -> None:
     300 people."""
     rng = np.random.default_rng(4)
     total = None
-    for number in range(150):
+    for _ in range(150):
         held, _, covariance = populations(rng, 40, 300)
         mixed = sum(w * c for w, c in zip(TRUTH, covariance, strict=True))
         there = np.diag(mixed) > 1e-9
