@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bayestwas import names
 from bayestwas.data.schema import eqtl_groups, expression_groups, finished_groups
 from bayestwas.engine.ld import LD, FactorLD, GenotypeLD, MatrixLD, standardised
-from bayestwas.engine.projection import projection, residual
 from bayestwas.engine.mixture import mixture_factor, mixture_people
+from bayestwas.engine.projection import projection, residual
 
 Floats = NDArray[np.float64]
 

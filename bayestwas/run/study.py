@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from bayestwas.data.annotations import Annotations
-from bayestwas.data.preparation import AS_GIVEN, AUTOMATIC, NORMALISATIONS, preparation
 from bayestwas.data.mixtures import MOST_PANELS, stacked
+from bayestwas.data.preparation import AS_GIVEN, AUTOMATIC, NORMALISATIONS, preparation
 from bayestwas.data.studies import DEFAULT_CIS_WINDOW, DEFAULT_MIN_INFO, Genotypes, LDMatrix, Panel, Study
 from bayestwas.errors import StudyFileError, nearest
 from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
