@@ -225,16 +225,30 @@ def shared_variant(lbf1: Floats, lbf2: Floats, log_weight: Floats | None = None)
 def cluster_sums(lbf1: Floats, lbf2: Floats, level: float = 0.95, log_weight: Floats | None = None) -> Floats:
     """(n,) log of S3 restricted to pairs of variants of one cluster: the credible sets of the two signals,
     where they have a variant in common; -inf elsewhere. The prior weights are those over all variants."""
+    first, second = within_clusters(lbf1, lbf2, level, log_weight)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _log_sum_apart(first, second)
+
+
+def within_clusters(
+    lbf1: Floats, lbf2: Floats, level: float = 0.95, log_weight: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """(n, m) log weights times Bayes factors of either trait, -inf outside the cluster of the pair."""
+    first, second = weighted(lbf1, lbf2, log_weight)
+    inside1, inside2 = _credible(first, level), _credible(second, level)
+    meets = np.asarray((inside1 & inside2).any(axis=1))
+    cluster = (inside1 | inside2) & meets[:, None]
+    return np.where(cluster, first, -np.inf), np.where(cluster, second, -np.inf)
+
+
+def weighted(lbf1: Floats, lbf2: Floats, log_weight: Floats | None = None) -> tuple[Floats, Floats]:
+    """(n, m) log weights of mean one times Bayes factors of either trait, -inf where one lacks the
+    variant."""
     lbf1, lbf2 = (np.array(a, dtype=np.float64) for a in np.broadcast_arrays(*np.atleast_2d(lbf1, lbf2)))
     present = np.isfinite(lbf1) & np.isfinite(lbf2)
     given = np.broadcast_to(np.zeros(1) if log_weight is None else log_weight, lbf1.shape)
     weight = scaled_weight(given, present)
-    first, second = np.where(present, weight + lbf1, -np.inf), np.where(present, weight + lbf2, -np.inf)
-    inside1, inside2 = _credible(first, level), _credible(second, level)
-    meets = np.asarray((inside1 & inside2).any(axis=1))
-    cluster = (inside1 | inside2) & meets[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _log_sum_apart(np.where(cluster, first, -np.inf), np.where(cluster, second, -np.inf))
+    return np.where(present, weight + lbf1, -np.inf), np.where(present, weight + lbf2, -np.inf)
 
 
 def _credible(values: Floats, level: float) -> NDArray[np.bool_]:

@@ -51,7 +51,7 @@ def _fill(result: xr.DataTree, part: LocusSizes, sizes: Sizes) -> None:
     at = 0
     for own in part.genes:
         count = own.shape[0] * own.shape[1]
-        whole = collapsed(pairs_of(part.sums, slice(at, at + count)), sizes.first, sizes.second)
+        whole = collapsed(pairs_of(part.sums, slice(at, at + count)), sizes.first, sizes.second, sizes.near)
         at += count
         total = logsumexp(whole.log_sum + log_p, axis=1)
         for context, shared in zip(own.contexts, own.shared, strict=True):

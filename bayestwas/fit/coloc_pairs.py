@@ -12,7 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayestwas import names
-from bayestwas.engine.coloc import PairSums, cluster_sums, pair_sums, shared_variant
+from bayestwas.engine.coloc import PairSums, shared_variant
+from bayestwas.engine.coloc_near import Near, near_pair_sums
 from bayestwas.engine.coloc_sizes import Sizes, joined, no_pairs, shared_sums, size_sums
 from bayestwas.errors import InputError
 from bayestwas.fit.coloc_signals import (
@@ -63,7 +64,8 @@ def locus_pairs(
 ) -> Pairs:
     """The pairs of one locus, from the posterior of its weights and of its trait.
 
-    `sizes`: shares of the variances of effects; None: those of the fits. Raises InputError for weights that a
+    `sizes`: shares of the variances of effects and weight on distinct variants in LD; None: those of the fits,
+    and none. Raises InputError for weights that a
     sampler left: their single effects are not known.
     """
     _check(weights)
@@ -71,6 +73,7 @@ def locus_pairs(
     log_weight = enrichment(locus, stored_priors(weights))
     ancestries = [ALL, *trait.ancestries] if len(trait.ancestries) > 1 else [ALL]
     first, second = (None, None) if sizes is None else (sizes.first, sizes.second)
+    near = None if sizes is None else Near(trait.near, sizes.near)
     told = {ancestry: trait.signals(ancestry, second) for ancestry in ancestries}
     variants = np.asarray(locus[names.VARIANT]).astype(str)
     fitted = _with_signals(weights)
@@ -81,7 +84,7 @@ def locus_pairs(
     for gene in fitted:
         own = gene_fit(locus, weights, gene)
         mine = [
-            gene_pairs(own, ancestry, told[ancestry], variants, log_weight, first)
+            gene_pairs(own, ancestry, told[ancestry], variants, log_weight, first, near)
             for ancestry in ancestries
             if _measured(own, ancestry)
         ]
@@ -126,7 +129,8 @@ def locus_sizes(locus: xr.DataTree, weights: xr.DataTree, trait: TraitFit) -> Lo
         weight = None if log_weight is None else log_weight[index]
         left, right = _every(first.shape[1], second.shape[1])
         other = second[:, right][:, :, index]
-        parts.append(size_sums(first[:, left][:, :, index], other, weight))
+        near = trait.near[np.ix_(index, index)]
+        parts.append(size_sums(first[:, left][:, :, index], other, weight, near))
         shared = [shared_sums(one[:, left][:, :, index], other, weight) for one in every[1:]]
         measured = own.measured.any(axis=1)
         genes.append(
@@ -181,6 +185,7 @@ def gene_pairs(
     variants: NDArray[np.str_],
     log_weight: Floats | None,
     share: Floats | None = None,
+    near: Near | None = None,
 ) -> Pairs:
     """The pairs of one gene with the trait; no rows where they have no variant in common."""
     signals = own.signals(ancestry, share)
@@ -193,7 +198,8 @@ def gene_pairs(
     measured = [c for c in range(len(own.contexts)) if first.acts[c].any()]
     left, right = _every(len(first.lbf), len(second.lbf))
     lbf1, lbf2 = first.lbf[left], second.lbf[right]
-    sums, cluster = pair_sums(lbf1, lbf2, weight), cluster_sums(lbf1, lbf2, log_weight=weight)
+    close = None if near is None else Near(near.variants[np.ix_(index, index)], near.log_weight)
+    sums, cluster = near_pair_sums(lbf1, lbf2, weight, close)
     given = shared_variant(lbf1, lbf2, weight)
     alone = shared_variant(first.lbf, np.zeros((1, len(index))), weight)  # the expression effect by itself
     apart = shared_variant(second.lbf, np.zeros((1, len(index))), weight)

@@ -121,7 +121,8 @@ def learned_sizes(parts: Sequence[LocusSizes]) -> Sizes | None:
 
 
 def sizes_table(sizes: Sizes) -> pd.DataFrame:
-    """Rows beside those of p1, p2 and p12: the share of every prior variance, in all contexts."""
+    """Rows beside those of p1, p2 and p12: the share of every prior variance, and the weight on distinct
+    variants in LD, in all contexts."""
     rows = [
         {"context": "", "quantity": f"{kind} variance {variance:g}", "value": float(share),
          "low": np.nan, "high": np.nan, "source": "learned (most probable)"}
@@ -130,6 +131,10 @@ def sizes_table(sizes: Sizes) -> pd.DataFrame:
         )
         for variance, share in zip(variances, shares, strict=True)
     ]  # fmt: skip
+    rows.append(
+        {"context": "", "quantity": "log weight of distinct variants in LD", "value": sizes.near,
+         "low": np.nan, "high": np.nan, "source": "learned (most probable)"}
+    )  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from bayestwas import names
+from bayestwas.engine.coloc_near import near_variants
 from bayestwas.engine.coloc_sizes import SizeSums
 from bayestwas.engine.gene_trait import DEFAULT_PRIORS, GeneTraitPriors, build_candidates, fit_direct
 from bayestwas.engine.likelihood import Candidates, presence
@@ -172,10 +173,12 @@ class GenePairs:
 
 @dataclass(frozen=True)
 class TraitFit:
-    """The trait of one locus, fine-mapped with direct effects; `signals` are taken per ancestry."""
+    """The trait of one locus, fine-mapped with direct effects; `signals` are taken per ancestry. `near`
+    (p, p): which variants are in LD."""
 
     ancestries: tuple[str, ...]
     source: Source
+    near: NDArray[np.bool_]
 
     def signals(self, ancestry: str = ALL, share: Floats | None = None) -> Signals:
         """Of all ancestries together, or of one."""
@@ -203,7 +206,7 @@ def fit_trait(
     own = priors.direct_sizes.variances
     size = np.arange(len(candidates.covariances))  # direct effects come first
     source = Source(fit, candidates, present, np.where(size < len(own), size, -1), own)
-    return TraitFit(tuple(ancestries), source)
+    return TraitFit(tuple(ancestries), source, near_variants(ld, present))
 
 
 @dataclass(frozen=True)

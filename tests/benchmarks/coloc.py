@@ -14,7 +14,9 @@ in the ratio 1 : 2 : 2 : 4 : 3.
     ancestries  like `shared`, three ancestries, effects correlated 0.9
 
 The probability of a gene is GRCP: that any of its signals shares a variant. Of our own, H4 of every pair of
-signals is scored too: a signal stands for the causal variant in strongest LD with it. Writes one row per
+signals is scored too, where a signal stands for the causal variant in strongest LD with it, and GRCP against
+whether any pair of the signals that were found stands for one variant. `expected` is the calibration error that
+probabilities without any error would have: its mean and 95% quantile over 400 drawn truths. Writes one row per
 method and setting to --out, every probability to <out>.genes.tsv, learned priors to <out>.priors.tsv.
 """
 
@@ -37,6 +39,7 @@ from bayestwas.assess import calibration
 from bayestwas.data.coalescent import genotypes
 from bayestwas.data.design import Design
 from bayestwas.engine import coloc
+from bayestwas.engine.coloc_near import near_variants
 from bayestwas.engine.coloc_sizes import SizeSums, collapsed, learn_sizes, size_sums
 from bayestwas.engine.coloc_sizes import joined as joined_sizes
 from bayestwas.engine.credible import credible_set
@@ -57,10 +60,12 @@ KINDS = ("expression", "trait")
 
 @dataclass(frozen=True)
 class Region:
-    """R (A, p, p) over the variants that vary in every ancestry, and square roots of it."""
+    """R (A, p, p) over the variants that vary in every ancestry, square roots of it, and which variants are
+    in LD."""
 
     ld: np.ndarray
     root: np.ndarray
+    near: np.ndarray
 
 
 def region(seed: int, number: int, ancestries: tuple[str, ...]) -> Region:
@@ -79,7 +84,8 @@ def region(seed: int, number: int, ancestries: tuple[str, ...]) -> Region:
     twin = (np.triu(np.abs(r).min(axis=0), 1) > 0.999).any(axis=0)
     r = r[:, ~twin][:, :, ~twin]
     value, vector = np.linalg.eigh(r)
-    return Region(r, vector * np.sqrt(np.maximum(value, 0.0))[:, None, :])
+    near = near_variants([MatrixLD(one) for one in r], np.ones(r.shape[:2], dtype=bool))
+    return Region(r, vector * np.sqrt(np.maximum(value, 0.0))[:, None, :], near)
 
 
 @dataclass(frozen=True)
@@ -165,9 +171,10 @@ def our_signals(gene: Gene, kind: str) -> Found:
     return Found(lbf, true[near.argmax(axis=1)])
 
 
-def pairs_by_size(first: Found, second: Found) -> SizeSums:
+def pairs_by_size(first: Found, second: Found, near: np.ndarray) -> SizeSums:
     count = (first.lbf.shape[1], second.lbf.shape[1])
-    return size_sums(np.repeat(first.lbf, count[1], axis=1), np.tile(second.lbf, (1, count[0], 1)))
+    left, right = np.repeat(first.lbf, count[1], axis=1), np.tile(second.lbf, (1, count[0], 1))
+    return size_sums(left, right, near=near)
 
 
 def same_variant(first: Found, second: Found) -> np.ndarray:
@@ -211,6 +218,12 @@ def gene_level(shapes: list[tuple[int, int]], h4: np.ndarray) -> np.ndarray:
     return np.array(out)
 
 
+def any_of(shapes: list[tuple[int, int]], pairs: np.ndarray) -> np.ndarray:
+    """Whether any pair of signals of each gene stands for one variant: what GRCP says of signals found."""
+    parts = np.split(pairs, np.cumsum([a * b for a, b in shapes])[:-1])
+    return np.array([part.any() for part in parts])
+
+
 @dataclass(frozen=True)
 class Outcome:
     """By method, probabilities and the truth that they are of; and the learned priors."""
@@ -223,10 +236,12 @@ def methods(genes: list[Gene], seed: int) -> Outcome:
     """Probability that each gene shares a variant, and of our own that each pair of signals does."""
     ours = [tuple(our_signals(gene, kind) for kind in KINDS) for gene in genes]
     shapes = [tuple(one.lbf.shape[1] for one in pair) for pair in ours]
-    by_size = joined_sizes([pairs_by_size(*pair) for pair in ours])
+    by_size = joined_sizes(
+        [pairs_by_size(*pair, gene.region.near) for pair, gene in zip(ours, genes, strict=True)]
+    )
     equal = [np.full(len(SIZES[kind]), 1 / len(SIZES[kind])) for kind in KINDS]
     sizes = learn_sizes(by_size, *equal)
-    sums, plain = collapsed(by_size, sizes.first, sizes.second), collapsed(by_size, *equal)
+    sums, plain = collapsed(by_size, sizes.first, sizes.second, sizes.near), collapsed(by_size, *equal)
     learned = learn_priors(sums, ["any"] * len(sums.log_sum), seed)
     averaged = coloc.hypotheses(sums, learned.of("any")).mean(axis=0)[:, 4]
     susie = [tuple(susie_signals(gene, kind) for kind in KINDS) for gene in genes]
@@ -239,6 +254,7 @@ def methods(genes: list[Gene], seed: int) -> Outcome:
     given = coloc.hypotheses(plain, coloc.COLOC_DEFAULT)[:, 4]
     found = {
         "bayestwas, learned priors": (gene_level(shapes, averaged), shared),
+        "bayestwas, learned priors: of signals found": (gene_level(shapes, averaged), any_of(shapes, pairs)),
         "bayestwas, learned priors: pairs": (averaged, pairs),
         "bayestwas, coloc's priors": (gene_level(shapes, given), shared),
         "coloc.susie-style, coloc's priors": (
@@ -260,10 +276,19 @@ def truth_of_enrichment(setting: str, genes: list[Gene]) -> float:
     return float(np.log(RATIO[4] * RATIO[0] / (RATIO[1] * RATIO[2]) * m))
 
 
+def floor(probability: np.ndarray, draws: int = 400) -> dict[str, float]:
+    """Calibration errors of these probabilities where they are true."""
+    rng = np.random.default_rng(0)
+    drawn = rng.random((draws, len(probability))) < probability
+    errors = [calibration.expected_calibration_error(truth, probability) for truth in drawn]
+    return {"expected": float(np.mean(errors)), "expected_95": float(np.quantile(errors, 0.95))}
+
+
 def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     power, false = calibration.calls_at(truth, probability)
     return {
         "ece": calibration.expected_calibration_error(truth, probability),
+        **floor(probability),
         "auprc": calibration.average_precision(truth, probability),
         "log_score": calibration.mean_log_score(truth, probability),
         "sum": float(probability.sum()), "true": int(truth.sum()),
@@ -293,7 +318,7 @@ def calibrate(pairs: int, seed: int, out: Path, settings: Sequence[str]) -> None
         interval = f"{at['value']:.2f} ({at['low']:.2f}-{at['high']:.2f}), truth {expected:.2f}"
         seconds = time.perf_counter() - began
         print(f"{setting}: enrichment {interval}; {seconds:.0f} s; {at['source']}", flush=True)
-        print(pd.DataFrame(rows[-5:]).to_string(index=False, float_format=lambda v: f"{v:.3f}"), flush=True)
+        print(pd.DataFrame(rows[-len(outcome.found) :]).to_string(index=False, float_format=lambda v: f"{v:.3f}"), flush=True)
     pd.DataFrame(rows).to_csv(out, sep="\t", index=False, float_format="%.6g")
     pd.concat(every).to_csv(out.with_suffix(".genes.tsv"), sep="\t", index=False, float_format="%.6g")
     pd.concat(priors).to_csv(out.with_suffix(".priors.tsv"), sep="\t", index=False, float_format="%.6g")

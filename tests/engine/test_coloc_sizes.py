@@ -48,19 +48,20 @@ def test_sums_under_shares_are_those_of_the_mixture(weighted: bool) -> None:
 
 def test_the_loss_is_the_evidence_and_its_gradient_is_exact() -> None:
     rng = np.random.default_rng(2)
-    sums = size_sums(*by_size(rng))
+    near = np.triu(rng.random((9, 9)) < 0.4, 1)
+    sums = size_sums(*by_size(rng), near=near | near.T)
     base = [np.array([0.2, 0.3, 0.5]), np.array([0.6, 0.4])]
-    x = rng.normal(0, 1, 8)
+    x = rng.normal(0, 1, 9)
     value, slope = _loss(x, sums, base)
-    shares = [np.exp(part - logsumexp(part)) for part in (x[3:6], x[6:])]
+    shares = [np.exp(part - logsumexp(part)) for part in (x[3:6], x[6:8])]
     log_p = MIX @ x[:3]
-    pairs = collapsed(sums, *shares)
+    pairs = collapsed(sums, *shares, float(x[8]))
     log_prior = ColocPriors(*np.exp(log_p[[1, 2, 4]])).log()
     evidence = logsumexp(pairs.log_sum + log_prior, axis=1) - logsumexp(pairs.log_mass + log_prior, axis=1)
-    expected = evidence.sum() - 0.5 * (((x[:3] - CENTRE) / SCALE) ** 2).sum()
+    expected = evidence.sum() - 0.5 * (((x[:3] - CENTRE) / SCALE) ** 2).sum() - 0.5 * (x[8] / SCALE) ** 2
     expected += STRENGTH * sum(own @ np.log(share) for own, share in zip(base, shares, strict=True))
     assert value == pytest.approx(-expected, rel=1e-12)
-    step = 1e-6 * np.eye(8)
+    step = 1e-6 * np.eye(9)
     numeric = [(_loss(x + s, sums, base)[0] - _loss(x - s, sums, base)[0]) / 2e-6 for s in step]
     np.testing.assert_allclose(slope, numeric, rtol=1e-5, atol=1e-6)
 
