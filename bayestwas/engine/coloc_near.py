@@ -1,10 +1,10 @@
 """Distinct causal variants in LD: a prior over pairs of variants that is learned, not uniform.
 
-H3 of `engine.coloc` sums over all pairs of distinct variants alike. Causal variants of two traits may lie in LD
-with one another more often than two variants at random, and such a pair looks like one shared variant. So pairs
-with r2 above NEAR weigh exp(kappa) as much as the others, scaled so that the weights of all pairs keep their
-mean: the rates p1 and p2 of either trait stay what they are. With S3 = S3_near + S3_far and the same of the
-masses M3,
+H3 of `engine.coloc` sums over all pairs of distinct variants alike. Causal variants of two traits may lie in
+LD with one another more often than two variants at random, and such a pair looks like one shared variant. So
+pairs with r2 above NEAR weigh exp(kappa) as much as the others, scaled so that the weights of all pairs keep
+their mean: the rates p1 and p2 of either trait stay what they are. With S3 = S3_near + S3_far and the same of
+the masses M3,
 
     S3(kappa) = M3 (exp(kappa) S3_near + S3_far) / (exp(kappa) M3_near + M3_far)
 """
@@ -68,9 +68,7 @@ def _rows(ld: LD, p: int) -> Callable[[NDArray[np.intp]], NDArray[np.floating]]:
     return lambda rows: small[:, rows].T @ small
 
 
-def near_sums(
-    lbf1: Floats, lbf2: Floats, near: Flags | None, log_weight: Floats | None = None
-) -> NearSums:
+def near_sums(lbf1: Floats, lbf2: Floats, near: Flags | None, log_weight: Floats | None = None) -> NearSums:
     """The sums over pairs of variants in LD, of n pairs of signals; arguments as of `pair_sums`, near (m, m);
     None: there are none."""
     first, second = weighted(lbf1, lbf2, log_weight)

@@ -64,8 +64,8 @@ def locus_pairs(
 ) -> Pairs:
     """The pairs of one locus, from the posterior of its weights and of its trait.
 
-    `sizes`: shares of the variances of effects and weight on distinct variants in LD; None: those of the fits,
-    and none. Raises InputError for weights that a
+    `sizes`: shares of the variances of effects and weight on distinct variants in LD; None: those of the
+    fits, and none. Raises InputError for weights that a
     sampler left: their single effects are not known.
     """
     _check(weights)

@@ -15,9 +15,9 @@ in the ratio 1 : 2 : 2 : 4 : 3.
 
 The probability of a gene is GRCP: that any of its signals shares a variant. Of our own, H4 of every pair of
 signals is scored too, where a signal stands for the causal variant in strongest LD with it, and GRCP against
-whether any pair of the signals that were found stands for one variant. `expected` is the calibration error that
-probabilities without any error would have: its mean and 95% quantile over 400 drawn truths. Writes one row per
-method and setting to --out, every probability to <out>.genes.tsv, learned priors to <out>.priors.tsv.
+whether any pair of the signals that were found stands for one variant. `expected` is the calibration error
+that probabilities without any error would have: its mean and 95% quantile over 400 drawn truths. Writes
+one row per method and setting to --out, every probability to <out>.genes.tsv, learned priors to <out>.priors.tsv.
 """
 
 from __future__ import annotations
@@ -318,7 +318,12 @@ def calibrate(pairs: int, seed: int, out: Path, settings: Sequence[str]) -> None
         interval = f"{at['value']:.2f} ({at['low']:.2f}-{at['high']:.2f}), truth {expected:.2f}"
         seconds = time.perf_counter() - began
         print(f"{setting}: enrichment {interval}; {seconds:.0f} s; {at['source']}", flush=True)
-        print(pd.DataFrame(rows[-len(outcome.found) :]).to_string(index=False, float_format=lambda v: f"{v:.3f}"), flush=True)
+        print(
+            pd.DataFrame(rows[-len(outcome.found) :]).to_string(
+                index=False, float_format=lambda v: f"{v:.3f}"
+            ),
+            flush=True,
+        )
     pd.DataFrame(rows).to_csv(out, sep="\t", index=False, float_format="%.6g")
     pd.concat(every).to_csv(out.with_suffix(".genes.tsv"), sep="\t", index=False, float_format="%.6g")
     pd.concat(priors).to_csv(out.with_suffix(".priors.tsv"), sep="\t", index=False, float_format="%.6g")

@@ -107,5 +107,6 @@ def test_without_ld_nothing_is_learned_and_with_it_the_weight_is_found() -> None
     empty = near_sums(*(one[0] for one in lbf), None)
     assert np.isneginf(empty.log_sum).all()
     np.testing.assert_allclose(
-        collapsed(size_sums(*lbf), np.ones(1), np.ones(1), 3.0).log_sum, pair_sums(*(o[0] for o in lbf)).log_sum
+        collapsed(size_sums(*lbf), np.ones(1), np.ones(1), 3.0).log_sum,
+        pair_sums(*(o[0] for o in lbf)).log_sum,
     )
