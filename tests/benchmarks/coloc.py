@@ -17,7 +17,8 @@ The probability of a gene is GRCP: that any of its signals shares a variant. Of 
 signals is scored too, where a signal stands for the causal variant in strongest LD with it, and GRCP against
 whether any pair of the signals that were found stands for one variant. `expected` is the calibration error
 that probabilities without any error would have: its mean and 95% quantile over 400 drawn truths. Writes
-one row per method and setting to --out, every probability to <out>.genes.tsv, learned priors to <out>.priors.tsv.
+one row per method and setting to --out, every probability to <out>.genes.tsv, learned priors to
+<out>.priors.tsv.
 """
 
 from __future__ import annotations
