@@ -27,6 +27,7 @@ FEATURE = "feature"  # an annotation of genes
 # ---- groups of a locus (the container that `fit_weights` and `fit_genes` take) -------------------------
 GWAS = "gwas"
 LD = "ld"  # ld/<ancestry>
+MODALITY = "expression"  # what a context measures where the study does not say
 EXPRESSION = "expression"  # expression/<context>/<ancestry>
 FINISHED = "finished_weights"  # finished_weights/<context>/<ancestry>; absent where there are none
 EQTL = "eqtl"  # eqtl/<context>/<ancestry>; absent where there are no eQTL summary statistics

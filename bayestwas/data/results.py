@@ -35,10 +35,12 @@ __all__ = [
     "blank_result",
     "check_result",
     "concat_results",
+    "modality",
     "open_priors",
     "open_results",
     "provenance",
     "save_results",
+    "symbols",
     "to_json",
 ]
 
@@ -190,6 +192,20 @@ def _place(
         values = part.transpose(*dims).values
         whole[np.ix_(*(place[dim] for dim in dims))] = text(values) if textual else values
     return dims, whole
+
+
+# ---- what things are called --------------------------------------------------------------------------------
+
+
+def symbols(result: xr.DataTree) -> dict[str, str]:
+    """Gene symbols by identifier, of the genes that have one."""
+    return dict(json.loads(str(result.attrs.get("symbols", "{}"))))
+
+
+def modality(result: xr.DataTree, context: str) -> str:
+    """What is measured in a context: expression, protein, splicing ...; '' for no context."""
+    told = json.loads(str(result.attrs.get("modalities", "{}")))
+    return str(told.get(context, names.MODALITY)) if context else ""
 
 
 # ---- provenance -----------------------------------------------------------------------------------------

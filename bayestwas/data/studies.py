@@ -314,7 +314,8 @@ class Study:
     None; `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base
     pairs on either side of a TSS; `annotations` of variants and genes, not yet matched; `weights` finished
     ones, `eqtl` summary statistics; `gene_level` where the only LD is that of the covariances of models;
-    `min_info` imputation quality below which a variant of imputed genotypes is left out.
+    `min_info` imputation quality below which a variant of imputed genotypes is left out; `symbols` by gene,
+    from the gene models; `modalities` by context, where it is not expression; `notes` on what was read.
     """
 
     name: str
@@ -333,6 +334,9 @@ class Study:
     gene_level: bool = False
     eqtl: tuple[EqtlPanel, ...] = ()
     min_info: float = DEFAULT_MIN_INFO
+    symbols: dict[str, str] = field(default_factory=dict)
+    modalities: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         without = sorted(set(self.gwas) - set(self.ld))

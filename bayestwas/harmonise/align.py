@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
+from bayestwas.data.gene_models import identifiers
 from bayestwas.data.reading import reading_of
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
 from bayestwas.data.variants import block_number, chromosome_labels, chromosome_order
@@ -102,7 +103,8 @@ def harmonise(study: Study) -> Harmonised:
     `HarmonisationError` where files do not fit together.
     """
     known = _all_genes(study)
-    requested = list(study.genes) if study.genes is not None else list(known.index)
+    wanted = study.genes
+    requested = list(known.index) if wanted is None else identifiers(wanted, known.index, study.symbols)
     if not known.index.isin(requested).any():
         raise HarmonisationError(
             f"none of the {len(requested)} requested genes is in a phenotype file; first "
@@ -150,6 +152,7 @@ def harmonise(study: Study) -> Harmonised:
     matched = match_annotations(study.annotations, variants, genes, blocks)
     left_out = [note for panel in (*study.weights, *study.eqtl) for note in panel.weights.notes]
     told = (
+        *study.notes,
         *read,
         *notes,
         *swaps,

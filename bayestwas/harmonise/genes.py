@@ -18,6 +18,8 @@ FEWEST_DONORS = 10
 MOST_MISSING = 0.1  # of the donors of a gene: so few are filled with its mean
 _CONSTANT = 1e-10  # standard deviation relative to the size of the values: below it a row is constant
 HIDDEN = "hidden factor"  # how the covariates are called that come from the expression itself
+UNKNOWN = "in no phenotype file"
+NO_PLACE = "no TSS: neither its table nor the gene models have one"
 WIDE_BLOCK = 10_000_000  # base pairs: more than any LD block of a human population
 
 
@@ -87,7 +89,8 @@ def merged_windows(genes: pd.DataFrame, cis_window: int) -> pd.DataFrame:
     """Blocks made of the cis-windows of the genes, overlapping windows merged."""
     blocks: list[tuple[str, int, int]] = []
     order = sorted(
-        zip(genes["chromosome"], genes["tss"], strict=True), key=lambda g: (chromosome_order(g[0]), g[1])
+        (place for place in zip(genes["chromosome"], genes["tss"], strict=True) if place[1] > 0),
+        key=lambda g: (chromosome_order(g[0]), g[1]),
     )
     for chromosome, tss in order:
         start, end = max(0, int(tss) - 1 - cis_window), int(tss) + cis_window
@@ -236,9 +239,12 @@ def gene_table(
     table = []
     for gene in requested:
         if gene not in present.index:
-            table.append((gene, "", "", -1, 0, names.SKIPPED, "in no phenotype file"))
+            table.append((gene, "", "", -1, 0, names.SKIPPED, UNKNOWN))
             continue
         chromosome, position = places[gene]
+        if position <= 0:
+            table.append((gene, "", "", -1, 0, names.SKIPPED, NO_PLACE))
+            continue
         block = str(names_of[number[gene]]) if number[gene] >= 0 else ""
         first, last = spans.get(block, (0, 0))
         where = variants["position"].to_numpy()[first:last]

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
+from bayestwas.data.gene_models import GeneModels
 from bayestwas.data.studies import expression_dataset
 from bayestwas.errors import InputError
 from bayestwas.io.tables import read_table
@@ -32,9 +33,13 @@ _GENE = (
 )
 
 
-def read_expression(path: str | Path, source: str | None = None) -> xr.Dataset:
+def read_expression(
+    path: str | Path, source: str | None = None, models: GeneModels | None = None
+) -> xr.Dataset:
     """Read a phenotype BED: #chr, start, end, gene_id and one column per donor; TSS = end = start + 1.
 
+    With gene models, the TSS of the genes that these hold is theirs, and a table may do without the first three
+    columns: genes that the models lack have the chromosome '' and the TSS 0 then.
     Missing values are NaN. Returns the Dataset of `data.studies.expression_dataset`. Raises `InputError`.
     """
     path = Path(path)
@@ -43,30 +48,42 @@ def read_expression(path: str | Path, source: str | None = None) -> xr.Dataset:
     )
     columns = [str(name) for name in table.columns]
     lower = [name.lower() for name in columns[:4]]
+    first = table.attrs["first_line"]
+    if models is not None and lower[0] in _GENE and len(columns) > 1:
+        genes = pd.DataFrame({"gene": table[columns[0]].astype(str), "chromosome": "", "tss": 0})
+        values = _values(path, table, columns[1:], first, columns[0])
+        return expression_dataset(
+            source or str(path), models.placed(genes), np.array(columns[1:], dtype=object), values
+        )
     known = lower[:1] in [[name] for name in _CHROMOSOME] and lower[1:3] == ["start", "end"]
     if len(columns) < 5 or not known or lower[3] not in _GENE:
         raise InputError(
             f"{path} starts with the columns {', '.join(columns[:5])}",
             f"A phenotype BED (FastQTL, tensorQTL) starts with {FIRST_COLUMNS}, then has one column per "
             f"donor; gene_id may be called {', '.join(_GENE[1:])}",
-            "Rename or reorder the columns",
+            "Rename or reorder the columns; a table of genes and donors without coordinates takes "
+            "gene_models = a GTF or GFF3 file",
         )
-    first = table.attrs["first_line"]
     start, end = (_whole(path, table, name, first) for name in columns[1:3])
-    if (end - start != 1).any():
-        row = int(np.argmax(end - start != 1))
+    labels = table[columns[3]].astype(str).to_numpy(dtype=object)
+    known = np.zeros(len(table), dtype=bool) if models is None else models.find(labels) >= 0
+    wrong = (end - start != 1) & ~known
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise InputError(
             f"{path} line {int(table.index[row]) + first}: start {start[row]}, end {end[row]}",
             "The interval of a phenotype is one base: start + 1 = end = TSS",
-            "Give the transcription start site, not the body of the gene",
+            "Give the transcription start site, not the body of the gene; or gene_models = a GTF or GFF3 file",
         )
     genes = pd.DataFrame(
         {
-            "gene": table[columns[3]].astype(str).to_numpy(dtype=object),
+            "gene": labels,
             "chromosome": table[columns[0]].astype(str).to_numpy(dtype=object),
             "tss": end,
         }
     )
+    if models is not None:
+        genes = models.placed(genes)
     values = _values(path, table, columns[4:], first, columns[3])
     return expression_dataset(source or str(path), genes, np.array(columns[4:], dtype=object), values)
 

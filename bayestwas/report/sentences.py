@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from bayestwas import names
+from bayestwas.data.results import modality, symbols, text
 
 MOVE = 0.1  # smallest change of a PIP that is called a change
 COMPETITOR = 0.1  # smallest PIP of a competitor that is mentioned
@@ -29,7 +30,7 @@ class GeneEvidence:
     reference.
 
     `variant` is the direct-effect variant of the block with the highest PIP, `rival` the other gene of the
-    block with the highest PIP; empty where there is none.
+    block with the highest PIP; empty where there is none. `modality`: of the best context.
     """
 
     gene: str
@@ -49,28 +50,31 @@ class GeneEvidence:
     rival_pip: float = np.nan
     status: str = names.OK
     reason: str = ""
+    symbol: str = ""
+    rival_symbol: str = ""
+    modality: str = names.MODALITY
 
 
 # What carries the uncertainty, by whether (weights alone, LD alone) moves the PIP, in two moods: what is
 # carried, and what further data would reduce.
 SOURCES: dict[tuple[bool, bool], str] = {
-    (True, False): "the uncertainty of the expression weights is carried ({weights} with that alone)",
+    (True, False): "the uncertainty of the {modality} weights is carried ({weights} with that alone)",
     (False, True): "the sampling noise of {reference} is carried ({ld} with that alone)",
     (True, True): (
-        "the uncertainty of the expression weights ({weights} with that alone) and the sampling noise of "
+        "the uncertainty of the {modality} weights ({weights} with that alone) and the sampling noise of "
         "{reference}"
         " ({ld} with that alone) are carried"
     ),
     (False, False): (
-        "the uncertainty of the expression weights and the sampling noise of {reference} are carried together"
+        "the uncertainty of the {modality} weights and the sampling noise of {reference} are carried together"
         " (alone they give {weights} and {ld})"
     ),
 }
 REMEDIES: dict[tuple[bool, bool], str] = {
-    (True, False): "more expression samples would help to decide",
+    (True, False): "more {modality} samples would help to decide",
     (False, True): "a larger LD reference would help to decide",
-    (True, True): "more expression samples and a larger LD reference would help to decide",
-    (False, False): "more expression samples and a larger LD reference would help to decide",
+    (True, True): "more {modality} samples and a larger LD reference would help to decide",
+    (False, False): "more {modality} samples and a larger LD reference would help to decide",
 }
 FALL = "the plug-in PIP is {plugin}, but {pip} once {source}"
 RISE = "the plug-in PIP is {plugin}, and rises to {pip} once {source}"
@@ -102,7 +106,9 @@ def explain(evidence: GeneEvidence) -> str:
     """The sentence of one gene: a pure function of numbers and names, in the language of association."""
     e = evidence
     if e.status not in (names.OK, names.WARNING) or np.isnan(e.pip):
-        return NOT_FITTED.format(gene=e.gene, status=e.status, reason=e.reason or "no reason was recorded")
+        return NOT_FITTED.format(
+            gene=called(e.gene, e.symbol), status=e.status, reason=e.reason or "no reason was recorded"
+        )
     before = _before_priors(e)
     moved = before != e.pip
     numbers = {
@@ -114,18 +120,24 @@ def explain(evidence: GeneEvidence) -> str:
         "reference": reference_phrase(e.n_ref),
     }
     kind, sources = _movement(e)
+    numbers["modality"] = e.modality
     source = SOURCES[sources].format(**numbers)
     sentence = {"alone": ALONE, "stable": STABLE, "opposed": OPPOSED, "fall": FALL, "rise": RISE}[kind]
     said = sentence.format(source=source, **numbers)
     if moved:
         said += (", and " if kind in ("fall", "rise") else "; it is ") + PRIORS.format(pip=_pip(e.pip))
-    clauses = [f"{e.gene}: {said}"]
+    clauses = [f"{called(e.gene, e.symbol)}: {said}"]
     other_pip, other = _likeliest_other(e)
     clauses += [clause for clause in [_competition(e.pip, other_pip, other, kind)] if clause]
     clauses += [clause for clause in [_what_matters(e)] if clause]
     if kind == "fall" and not (e.pip < COMPETITOR and other_pip >= CERTAIN):
-        clauses.append(REMEDIES[sources])
+        clauses.append(REMEDIES[sources].format(modality=e.modality))
     return _joined(clauses, kind)
+
+
+def called(gene: str, symbol: str) -> str:
+    """A gene by its symbol, with its identifier; by the latter alone where there is no symbol."""
+    return f"{symbol} ({gene})" if symbol else gene
 
 
 def _joined(clauses: list[str], kind: str) -> str:
@@ -188,7 +200,7 @@ def _likeliest_other(e: GeneEvidence) -> tuple[float, str]:
     choices = [
         (0.0, ""),
         (e.variant_pip, f"a direct effect of {e.variant} (PIP {_pip(e.variant_pip)})"),
-        (e.rival_pip, f"the gene {e.rival} (PIP {_pip(e.rival_pip)})"),
+        (e.rival_pip, f"the gene {called(e.rival, e.rival_symbol)} (PIP {_pip(e.rival_pip)})"),
     ]
     return max((choice for choice in choices if not np.isnan(choice[0])), key=lambda choice: choice[0])
 
@@ -243,6 +255,8 @@ def explanations(result: xr.DataTree) -> list[str]:
         for block, row in zip(blocks[names.BLOCK].values, blocks["n_ref"].values, strict=True)
     }
     sentences = [""] * len(genes)
+    symbol = symbols(result)
+    contexts = text(marginals["best_context"].values)
     for block, members in in_block.items():
         variant, variant_pip = _highest(variants_of.get(block, np.array([], dtype=int)), direct, variants)
         for i in members:
@@ -252,6 +266,9 @@ def explanations(result: xr.DataTree) -> list[str]:
                 gene=str(genes[i]),
                 **numbers,
                 n_ref=n_ref.get(block, {}),
+                symbol=symbol.get(str(genes[i]), ""),
+                rival_symbol=symbol.get(rival, ""),
+                modality=modality(result, contexts[i]) or names.MODALITY,
                 variant=variant,
                 variant_pip=variant_pip,
                 rival=rival,

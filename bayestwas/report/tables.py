@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
-from bayestwas.data.results import text
+from bayestwas.data.results import modality, symbols, text
 from bayestwas.report.priors import priors_table
 from bayestwas.report.sentences import explanations
 from bayestwas.report.triangulation import triangulated
@@ -31,12 +31,16 @@ def genes_table(result: xr.DataTree) -> pd.DataFrame:
     known = stored is not None and (stored != "").all()
     columns = {
         "gene": marginals[names.GENE],
+        "symbol": xr.DataArray(_symbols(result), dims=names.GENE),
         "block": constant["gene_block"],
         "chromosome": constant["chromosome"],
         "tss": constant["tss"],
         "pip": marginals["pip"],
         "pip_mcse": marginals["pip_mcse"],
         "best_context": marginals["best_context"],
+        "modality": xr.DataArray(
+            _modalities(result, marginals["best_context"].values), dims=marginals["best_context"].dims
+        ),
         "effect": marginals["gene_effect"],
         "effect_sd": marginals["gene_effect_sd"],
         "sign_probability": marginals["gene_sign_probability"],
@@ -67,7 +71,23 @@ def contexts_table(result: xr.DataTree) -> pd.DataFrame:
         "cis_h2": marginals["cis_h2"],
         "cis_h2_sd": marginals["cis_h2_sd"],
     }
-    return _labelled(_long(columns, (names.GENE, names.CONTEXT)), result)
+    table = _long(columns, (names.GENE, names.CONTEXT))
+    table.insert(2, "modality", _modalities(result, table["context"].to_numpy(dtype=object)))
+    return _labelled(table, result)
+
+
+def _modalities(result: xr.DataTree, contexts: np.ndarray) -> np.ndarray:
+    known = {str(context): modality(result, str(context)) for context in np.unique(text(contexts))}
+    return np.array([known[str(context)] for context in text(contexts)], dtype=object)
+
+
+def _symbols(result: xr.DataTree) -> np.ndarray:
+    known = symbols(result)
+    return np.array([known.get(str(gene), "") for gene in _genes(result)], dtype=object)
+
+
+def _genes(result: xr.DataTree) -> np.ndarray:
+    return text(result[names.MARGINALS].dataset[names.GENE].values)
 
 
 def effects_table(result: xr.DataTree) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bayestwas import names
-from bayestwas.data.results import text
+from bayestwas.data.results import symbols, text
 from bayestwas.report.layout import shortened, within_unit
 from bayestwas.report.style import (
     GENE,
@@ -43,7 +43,7 @@ def top_genes_figure(result: xr.DataTree, most: int = 15) -> Figure:
     grid = figure.add_gridspec(1, 2, wspace=0.05, width_ratios=[1.25, 1], **frame)
     left = figure.add_subplot(grid[0, 0])
     right = figure.add_subplot(grid[0, 1], sharey=left)
-    _draw_pips(left, marginals.isel({names.GENE: shown}))
+    _draw_pips(left, marginals.isel({names.GENE: shown}), symbols(result))
     _draw_effects(right, marginals.isel({names.GENE: shown}))
     if not len(shown):
         left.text(0.5, 0.5, "no gene was fitted", transform=left.transAxes, ha="center", color=GREY)
@@ -63,14 +63,16 @@ def write_top_genes(result: xr.DataTree, directory: Path | str) -> Path:
     return path
 
 
-def _draw_pips(ax: Axes, marginals: xr.Dataset) -> None:
+def _draw_pips(ax: Axes, marginals: xr.Dataset, symbol: dict[str, str]) -> None:
     pip = marginals["pip"].values
     y = np.arange(len(pip))
     ax.hlines(y, 0, pip, color=GENE, linewidth=1.4, alpha=0.5)
     ax.plot(marginals["pip_plugin"].values, y, **PLUGIN_MARK)
     ax.errorbar(pip, y, xerr=within_unit(pip, marginals["pip_mcse"].values), **GENE_BARS)
     genes, contexts = text(marginals[names.GENE].values), text(marginals["best_context"].values)
-    labels = [f"{g} ({c})" if c else str(g) for g, c in zip(genes, contexts, strict=True)]
+    labels = [
+        f"{symbol.get(g, g)} ({c})" if c else symbol.get(g, g) for g, c in zip(genes, contexts, strict=True)
+    ]
     ax.set_yticks(y, [shortened(label, 34) for label in labels])
     ax.set_ylim(max(len(pip), 1) - 0.4, -0.6)
     ax.set_xlim(-0.02, 1.04)

@@ -23,6 +23,7 @@ from bayestwas.errors import SettingsError
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.study import Lost, Mapper, fit_study
 from bayestwas.harmonise.align import Harmonised, harmonise
+from bayestwas.harmonise.genes import UNKNOWN
 from bayestwas.harmonise.locus import LocusReader
 from bayestwas.report.sentences import explanations
 from bayestwas.report.tables import REAL, SIMULATED, genes_table, mixtures_table, write_table
@@ -120,7 +121,7 @@ def run_study(
         int((constant["status"].values == names.FAILED).sum()),
         top_genes(result),
         int((constant["status"].values == names.WARNING).sum()),
-        tuple(harmonised.genes.loc[harmonised.genes["chromosome"] == "", "gene"]),
+        tuple(harmonised.genes.loc[harmonised.genes["reason"] == UNKNOWN, "gene"]),
     )
 
 
@@ -191,6 +192,9 @@ def _provenance(
     hashes = {path: str(entry["sha256"]) for path, entry in file_hashes(study).items()}
     told = provenance(seed, asdict(settings) | {"cis_window": study.cis_window}, hashes)
     told |= {"study": study.name, "build": study.build, "simulated": study.simulated}
+    held = harmonised.genes["gene"]
+    told["symbols"] = json.dumps({gene: study.symbols[gene] for gene in held if gene in study.symbols})
+    told["modalities"] = json.dumps(study.modalities)
     fitted = [block.attrs for block in blocks if "priors_source" in block.attrs]
     for attrs in fitted[:1]:
         told |= {key: attrs[key] for key in TOLD}

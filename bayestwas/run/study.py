@@ -24,8 +24,10 @@ from bayestwas.io.genotypes import genotype_ending, genotype_files, open_genotyp
 from bayestwas.io.ld_files import find_ld_files, read_ld
 from bayestwas.io.tables import open_text
 from bayestwas.run.gwas_files import gwas_of_study
+from bayestwas.run.study_genes import gene_models_of, modalities_of, model_placed, named_genes
 from bayestwas.run.study_weights import (
     EQTL_KEYS,
+    MODALITY_KEY,
     WEIGHT_KEYS,
     Key,
     check_weights,
@@ -48,6 +50,7 @@ KEYS: dict[str, dict[str, Key]] = {
             False,
             "file of genes, one per line: only the blocks that hold one are fitted; left out: all",
         ),
+        "gene_models": Key(_TEXT, False, "GTF or GFF3: symbols, and the TSS of genes"),
         "blocks": Key((dict,), False, "table [blocks]; left out: blocks are made from the gene windows"),
         "settings": Key((dict,), False, "table [settings]"),
         "annotations": Key((dict,), False, "table [annotations]: functional annotations"),
@@ -110,6 +113,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "covariates": Key(_TEXT, False, "covariates, FastQTL layout"),
         "normalise": Key(_TEXT, False, f"{', '.join(NORMALISATIONS)}; default {AS_GIVEN}"),
         "hidden_factors": Key((int, str), False, f"factors to project out, or '{AUTOMATIC}'; default 0"),
+        "modality": MODALITY_KEY,
         "swap_check": Key(
             (bool,), False, "true: donors are compared with the genotypes of others; default false"
         ),
@@ -152,13 +156,16 @@ def read_study(path: str | Path) -> Study:
     files = _files(path, tree)
     labels = _labels(folder, [group[0] for group in files.values()])
     blocks = _blocks(folder, tree)
+    models = gene_models_of(folder, tree)
     cis_window = int(tree.get("settings", {}).get("cis_window", DEFAULT_CIS_WINDOW))
     expression = [
-        read_expression(folder / e["phenotypes"], labels[folder / e["phenotypes"]])
+        read_expression(folder / e["phenotypes"], labels[folder / e["phenotypes"]], models)
         for e in tree["expression"]
     ]
     weights = read_weight_panels(folder, tree["weights"], labels)
     eqtl = read_eqtl_panels(folder, tree["eqtl"], labels, blocks)
+    weights = tuple(model_placed(panel, models) for panel in weights)
+    eqtl = tuple(model_placed(panel, models) for panel in eqtl)
     inside = windows(blocks, expression, (*weights, *eqtl), cis_window)
     opened: dict[Path, Genotypes] = {}
 
@@ -217,6 +224,8 @@ def read_study(path: str | Path) -> Study:
         weights=weights,
         eqtl=eqtl,
         gene_level=gene_level,
+        **named_genes(models, expression, (*weights, *eqtl)),
+        modalities=modalities_of(path, tree),
         min_info=float(tree.get("settings", {}).get("min_info", DEFAULT_MIN_INFO)),
     )
 
@@ -406,6 +415,8 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
     named: list[tuple[str, str, str]] = []  # table, key, value
     if "genes" in tree:
         named.append(("", "genes", tree["genes"]))
+    if "gene_models" in tree:
+        named.append(("", "gene_models", tree["gene_models"]))
     if "blocks" in tree:
         named.append(("[blocks]", "path", tree["blocks"]["path"]))
     for table, keys in (

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayestwas import names
 from bayestwas.data.studies import EqtlPanel, LDMatrix, WeightPanel
 from bayestwas.data.variants import chromosome_labels
 from bayestwas.data.weights import FinishedWeights, model_correlation, places_of_genes, standardised
@@ -29,6 +30,7 @@ class Key(NamedTuple):
     meaning: str
 
 
+MODALITY_KEY = Key((str,), False, f"what is measured: protein, splicing ...; default {names.MODALITY}")
 WEIGHT_KEYS = {
     "context": Key((str,), True, "tissue, cell type, condition or modality"),
     "ancestry": Key((str,), True, "ancestry of the GWAS they are used with"),
@@ -36,6 +38,7 @@ WEIGHT_KEYS = {
     "covariances": Key((str,), False, "covariances of a PredictDB database"),
     "n": Key((int, float), False, "people behind the covariances"),
     "model": Key((str,), False, "FUSION: a column of wgt.matrix; left out: the best of each gene"),
+    "modality": MODALITY_KEY,
     "number": Key((int,), False, "SuShiE: the number of the ancestry in the table; default 1"),
 }
 
@@ -45,6 +48,7 @@ EQTL_KEYS = {
     "ancestry": Key((str,), True, "ancestry of the people, whose LD reference is used"),
     "path": Key((str,), True, "eQTL Catalogue, GTEx, tensorQTL or FastQTL table, text or Parquet"),
     "n": Key((int, float), True, "people"),
+    "modality": MODALITY_KEY,
     "covariates": Key((int,), False, "how many covariates were regressed out; default 0"),
 }
 

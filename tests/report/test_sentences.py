@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from bayestwas.report.sentences import GeneEvidence, explain, explanations, reference_phrase
+from bayestwas.report.tables import contexts_table, genes_table
 
 ONE = {"EUR": 373.0}
 SNP = {"variant": "20:44554015:C:T", "variant_pip": 0.7}
@@ -222,3 +225,35 @@ def test_a_result_gives_one_sentence_per_gene_of_its_own_block(synthetic_result:
     assert "the LD references of 489 (EUR) and 639 (AFR) people" in mine  # the block has no EAS reference
     first_of_b3 = sentences[int(np.flatnonzero(blocks == "b3")[0])]
     assert first_of_b3 == "B3-G1 was not fitted (failed): the LD matrix is not positive semidefinite."
+
+
+def test_symbols_and_modalities_are_said(synthetic_result: xr.DataTree) -> None:
+    """The gene and its rival by their symbols, weights and samples by what the best context measures."""
+    given = {
+        "pip": 0.5,
+        "pip_plugin": 0.9,
+        "pip_weights": 0.55,
+        "pip_ld": 0.88,
+        "rival": "H",
+        "rival_pip": 0.4,
+    }
+    said = explain(GeneEvidence(gene="G", symbol="PLTP", rival_symbol="ZNF1", modality="protein", **given))
+    assert said == (
+        "PLTP (G): the plug-in PIP is 0.90, but 0.50 once the uncertainty of the protein weights is carried"
+        " (0.55 with that alone): the gene ZNF1 (H) (PIP 0.40) then remains a possible explanation of the"
+        " association; more protein samples would help to decide."
+    )
+    marginals = synthetic_result["marginals"].dataset
+    genes, best = (marginals[name].values.astype(str) for name in ("gene", "best_context"))
+    fitted = int(np.argmax(best != ""))
+    synthetic_result.attrs |= {
+        "symbols": json.dumps({str(genes[fitted]): "PLTP"}),
+        "modalities": json.dumps({str(best[fitted]): "protein"}),
+    }
+    assert explanations(synthetic_result)[fitted].startswith(f"PLTP ({genes[fitted]}): ")
+    table = genes_table(synthetic_result)
+    assert table["symbol"].tolist() == ["PLTP" if i == fitted else "" for i in range(len(genes))]
+    expected = ["" if not b else "protein" if b == best[fitted] else "expression" for b in best]
+    assert table["modality"].tolist() == expected
+    contexts = contexts_table(synthetic_result)
+    assert set(contexts.loc[contexts["context"] == best[fitted], "modality"]) == {"protein"}

@@ -21,7 +21,7 @@ from bayestwas.run.pipeline import RunSummary, run_study
 
 # The contract with the user; the last column of every table says whether the data are simulated.
 COLUMNS = {
-    "genes.tsv": "gene block chromosome tss pip pip_mcse bayesian_fdr best_context effect effect_sd "
+    "genes.tsv": "gene symbol block chromosome tss pip pip_mcse bayesian_fdr best_context modality effect effect_sd "
     "sign_probability "
     "twas_z twas_p twas_bonferroni twas_bh twas_q conditional_z conditional_z_lead permutation_p n_signals"
     " heterogeneity_p h4 grcp direct_variant direct_pip direction agreement n_variants"
@@ -29,7 +29,7 @@ COLUMNS = {
     "pip_without_finite_ld pip_without_mismatch pip_without_background "
     "credible_set status reason explanation "
     "data",
-    "contexts.tsv": "gene context pip h4 grcp cis_h2 cis_h2_sd data",
+    "contexts.tsv": "gene context modality pip h4 grcp cis_h2 cis_h2_sd data",
     "effects.tsv": "gene context ancestry effect effect_sd sign_probability data",
     "variants.tsv": "variant block position effect_allele other_allele pip_direct ancestry z data",
     "blocks.tsv": "block variants genes n_ref mismatch background converged iterations seconds status reason "

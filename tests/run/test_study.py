@@ -138,6 +138,32 @@ def test_preparation_of_expression(study: Path) -> None:
         read_study(_edit(study, '"tmm"', '"tnm"'))
 
 
+def test_gene_models_and_modalities(study: Path) -> None:
+    """Symbols stand for identifiers in the list of genes; a gene without a place has a row and a reason."""
+    line = '20\tx\tgene\t{}\t{}\t.\t-\t.\tgene_id "{}.1"; gene_name "{}";\n'
+    models = line.format(4000, 5000, "G1", "PLTP") + line.format(6000, 7500, "G2", "ZNF1")
+    (study.parent / "models.gtf").write_text(models.replace("G1.1", "G1").replace("G2.1", "G2"))
+    table = pd.read_csv(study.parent / "expression.EUR.bed.gz", sep="\t").iloc[:, 3:]
+    table = pd.concat([table, table.iloc[:1].assign(gene_id="G3")])
+    table.to_csv(study.parent / "bare.tsv", sep="\t", index=False)
+    (study.parent / "genes.txt").write_text("ZNF1\nG3\n")
+    _edit(study, "expression.EUR.bed.gz", "bare.tsv")
+    _edit(study, 'context = "LCL"', 'context = "LCL"\nmodality = "protein"')
+    study.write_text('gene_models = "models.gtf"\ngenes = "genes.txt"\n' + study.read_text())
+    read = read_study(study)
+    assert read.symbols == {"G1": "PLTP", "G2": "ZNF1"}
+    assert read.modalities == {"LCL": "protein"}
+    assert read.notes == ("models.gtf: 1 of 3 genes are not in the gene models (G3)",)
+    assert "models.gtf" in {path.name for path in read.files}
+    genes = harmonise(read).genes.set_index("gene")
+    assert genes.loc[["G1", "G2"], "tss"].tolist() == [5000, 7500]
+    assert genes.loc["G2", "status"] == "ok"
+    assert genes.loc["G3", ["status", "reason"]].tolist() == [
+        "skipped",
+        "no TSS: neither its table nor the gene models have one",
+    ]
+
+
 def test_an_ld_matrix_needs_n_or_in_sample(study: Path) -> None:
     matrix = 'matrix = "ld.EUR.npz"'
     _edit(study, '[[ld]]\nancestry = "EUR"\ngenotypes = "EUR"', f'[[ld]]\nancestry = "EUR"\n{matrix}\nn = 30')
