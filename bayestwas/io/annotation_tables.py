@@ -25,6 +25,9 @@ _UNKNOWN = ("", "0", ".", "N", "?")  # alleles
 _PASSED_OVER = {"cm"}.union(*NAMES.values())
 _INDEX = "__index_level_"  # what pandas calls the unnamed index of a frame in a Parquet file
 NO_ANNOTATION = "Remove columns that are no annotations; write categories as one column of 0 and 1 each"
+_TORUS = ("_d", "_c")
+_TORUS_PLACE = ("chromosome of the identifier", "position of the identifier")
+_PLACED_ID = r"^(?:chr)?([0-9A-Za-z]+)[:_.](\d+)(?:[:_.].*)?$"
 _CANNOT_MATCH = "Annotations of variants are matched by chromosome and position"
 
 
@@ -75,6 +78,11 @@ def open_table(path: Path) -> Layout:
         match = next((lower[name] for name in spellings if name in lower), None)
         if match is not None:
             place[key] = match
+    annotations = [
+        name for name in columns if name.lower() not in _PASSED_OVER and not name.startswith(_INDEX)
+    ]
+    if _is_torus(place, annotations) and not is_parquet(path):
+        return Layout({"variant_id": place["variant_id"]}, tuple(annotations))
     for key in ("chromosome", "position"):
         if key not in place:
             listed = ", ".join(columns[:8]) + (" ..." if len(columns) > 8 else "")
@@ -84,11 +92,39 @@ def open_table(path: Path) -> Layout:
                 f"Rename the column that holds it to {key}; a thin .annot file of LDSC needs its CHR and BP, "
                 "and intervals have the ending .bed",
             )
-    annotations = [
-        name for name in columns if name.lower() not in _PASSED_OVER and not name.startswith(_INDEX)
-    ]
     check_annotation_names(str(path), annotations)
     return Layout(place, tuple(annotations))
+
+
+def _is_torus(place: Mapping[str, str], annotations: list[str]) -> bool:
+    """TORUS: identifiers, then annotations whose names end in _d (discrete) or _c (continuous)."""
+    marked = all(name.endswith(_TORUS) for name in annotations)
+    return marked and bool(annotations) and "variant_id" in place and "position" not in place
+
+
+def _with_places(path: Path, piece: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, Layout]:
+    """A piece of a TORUS file with chromosome and position from its identifiers. Raises `InputError`."""
+    column = layout.place["variant_id"]
+    ids = piece[column].astype(str)
+    parts = ids.str.extract(_PLACED_ID)
+    bad = parts[1].isna().to_numpy()
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"{path} line {piece.index[row]}: {column} is '{ids.iloc[row]}'",
+            f"{_CANNOT_MATCH}; a TORUS file has none but in its identifiers, as chr1:1000 or chr1_1000_A_G_b38",
+            "Write identifiers of that form, or add the columns chromosome and position",
+        )
+    for name in layout.annotations:
+        if name.endswith("_d") and not set(piece[name].dropna().unique()) <= {0, 1}:
+            raise InputError(
+                f"{path}: {name} has values other than 0 and 1",
+                "The numbers of a discrete annotation of TORUS (_d) are categories, and no amounts",
+                NO_ANNOTATION,
+            )
+    out = piece.assign(**{_TORUS_PLACE[0]: parts[0], _TORUS_PLACE[1]: parts[1]})
+    place = layout.place | {"chromosome": _TORUS_PLACE[0], "position": _TORUS_PLACE[1]}
+    return out, Layout(place, layout.annotations)
 
 
 # ---- values
@@ -213,10 +249,13 @@ def _text_pieces(path: Path, layout: Layout, regions: Regions) -> Iterator[Annot
         if piece.empty:
             continue
         piece.index = piece.index + piece.attrs["first_line"]
+        here = layout
+        if "position" not in place:
+            piece, here = _with_places(path, piece, layout)
         values = np.empty((len(piece), len(layout.annotations)), dtype=np.float32)
         for number, name in enumerate(layout.annotations):
             values[:, number] = numbers(str(path), piece[name], "line")
-        yield _assemble(path, piece, values, layout, "line")
+        yield _assemble(path, piece, values, here, "line")
 
 
 # ---- Parquet

@@ -38,8 +38,8 @@ def read_expression(
 ) -> xr.Dataset:
     """Read a phenotype BED: #chr, start, end, gene_id and one column per donor; TSS = end = start + 1.
 
-    With gene models, the TSS of the genes that these hold is theirs, and a table may do without the first three
-    columns: genes that the models lack have the chromosome '' and the TSS 0 then.
+    With gene models, the TSS of the genes that these hold is theirs, and a table may do without the first
+    three columns: genes that the models lack have the TSS 0 then.
     Missing values are NaN. Returns the Dataset of `data.studies.expression_dataset`. Raises `InputError`.
     """
     path = Path(path)
@@ -66,14 +66,15 @@ def read_expression(
         )
     start, end = (_whole(path, table, name, first) for name in columns[1:3])
     labels = table[columns[3]].astype(str).to_numpy(dtype=object)
-    known = np.zeros(len(table), dtype=bool) if models is None else models.find(labels) >= 0
-    wrong = (end - start != 1) & ~known
+    wrong = np.asarray(end - start != 1)
+    if models is not None:
+        wrong &= models.find(labels) < 0
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(
             f"{path} line {int(table.index[row]) + first}: start {start[row]}, end {end[row]}",
             "The interval of a phenotype is one base: start + 1 = end = TSS",
-            "Give the transcription start site, not the body of the gene; or gene_models = a GTF or GFF3 file",
+            "Give the transcription start site, not the body of the gene; or gene_models, a GTF or GFF3 file",
         )
     genes = pd.DataFrame(
         {

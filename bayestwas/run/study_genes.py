@@ -62,6 +62,7 @@ def named_genes(
     tables = [data[names.GENE].values for data in expression] + [p.weights.genes.index for p in panels]
     genes = np.array(list(dict.fromkeys(str(gene) for table in tables for gene in table)), dtype=object)
     lost = genes[models.find(genes) < 0]
-    told = f"{models.source}: {len(lost)} of {len(genes)} genes are not in the gene models ({', '.join(lost[:3])}"
-    notes = (told + (" ...)" if len(lost) > 3 else ")"),) if len(lost) else ()
+    listed = ", ".join(lost[:3]) + (" ..." if len(lost) > 3 else "")
+    told = f"{models.source}: {len(lost)} of {len(genes)} genes are not in the gene models ({listed})"
+    notes = (told,) if len(lost) else ()
     return {"symbols": models.symbols(genes), "notes": notes}

@@ -322,3 +322,31 @@ def test_refused_gene_features(write: Write, text: str, given: str, rule: str, r
     assert given in caught.value.given
     assert rule in caught.value.rule
     assert remedy in caught.value.remedy
+
+
+# ---- TORUS ----------------------------------------------------------------------------------------------
+
+
+def test_torus_takes_places_from_identifiers(write: Write) -> None:
+    """The same rows as a table with columns of positions and alleles."""
+    torus = "SNP\tcoding_d\tdistance_c\nchr1:100:A:G\t1\t-2.5\nX_300_C_T_b38\t0\tNA\n2.400\t1\t0\n"
+    plain = "chr\tpos\tref\talt\tcoding_d\tdistance_c\n1\t100\tA\tG\t1\t-2.5\nX\t300\tC\tT\t0\tNA\n2\t400\t0\t0\t1\t0\n"
+    one, two = rows_of(write("x.annot.gz", torus)), rows_of(write("y.tsv", plain))
+    assert one.chromosome.tolist() == two.chromosome.tolist() == ["1", "X", "2"]
+    assert one.position.tolist() == two.position.tolist() == [100, 300, 400]
+    np.testing.assert_array_equal(one.values, two.values)
+    pairs = [{frozenset(pair) for pair in zip(*rows.alleles, strict=True)} for rows in (one, two)]
+    assert pairs[0] == pairs[1] == {frozenset("AG"), frozenset("CT"), frozenset([""])}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SNP\tcoding_d\nchr1:100:A:G\t1\nrs7\t0\n", "line 3: SNP is 'rs7'"),
+        ("SNP\tstate_d\nchr1:100:A:G\t0\nchr1:200:A:G\t2\n", "state_d has values other than 0 and 1"),
+        ("SNP\tcoding\nchr1:100:A:G\t0\n", "no column for the chromosome"),
+    ],
+)
+def test_torus_that_cannot_be_matched(write: Write, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        rows_of(write("torus.tsv", text))

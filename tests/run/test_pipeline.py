@@ -21,8 +21,8 @@ from bayestwas.run.pipeline import RunSummary, run_study
 
 # The contract with the user; the last column of every table says whether the data are simulated.
 COLUMNS = {
-    "genes.tsv": "gene symbol block chromosome tss pip pip_mcse bayesian_fdr best_context modality effect effect_sd "
-    "sign_probability "
+    "genes.tsv": "gene symbol block chromosome tss pip pip_mcse bayesian_fdr best_context modality effect "
+    "effect_sd sign_probability "
     "twas_z twas_p twas_bonferroni twas_bh twas_q conditional_z conditional_z_lead permutation_p n_signals"
     " heterogeneity_p h4 grcp direct_variant direct_pip direction agreement n_variants"
     " pip_fixed_priors pip_plugin pip_weights pip_ld "
