@@ -112,7 +112,7 @@ def _with_places(path: Path, piece: pd.DataFrame, layout: Layout) -> tuple[pd.Da
         row = int(np.argmax(bad))
         raise InputError(
             f"{path} line {piece.index[row]}: {column} is '{ids.iloc[row]}'",
-            f"{_CANNOT_MATCH}; a TORUS file has none but in its identifiers, as chr1:1000 or chr1_1000_A_G_b38",
+            f"{_CANNOT_MATCH}; TORUS has them in its identifiers, as chr1:1000 or chr1_1000_A_G_b38",
             "Write identifiers of that form, or add the columns chromosome and position",
         )
     for name in layout.annotations:
