@@ -330,7 +330,8 @@ def test_refused_gene_features(write: Write, text: str, given: str, rule: str, r
 def test_torus_takes_places_from_identifiers(write: Write) -> None:
     """The same rows as a table with columns of positions and alleles."""
     torus = "SNP\tcoding_d\tdistance_c\nchr1:100:A:G\t1\t-2.5\nX_300_C_T_b38\t0\tNA\n2.400\t1\t0\n"
-    plain = "chr\tpos\tref\talt\tcoding_d\tdistance_c\n1\t100\tA\tG\t1\t-2.5\nX\t300\tC\tT\t0\tNA\n2\t400\t0\t0\t1\t0\n"
+    rows = ("chr pos ref alt coding_d distance_c", "1 100 A G 1 -2.5", "X 300 C T 0 NA", "2 400 0 0 1 0")
+    plain = "\n".join(rows).replace(" ", "\t") + "\n"
     one, two = rows_of(write("x.annot.gz", torus)), rows_of(write("y.tsv", plain))
     assert one.chromosome.tolist() == two.chromosome.tolist() == ["1", "X", "2"]
     assert one.position.tolist() == two.position.tolist() == [100, 300, 400]
