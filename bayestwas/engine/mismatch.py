@@ -2,13 +2,14 @@
 
 With R = V diag(e) V' the LD reference and lambda the fitted effects, the coordinates of the residual,
 
-    y_k = (V'(z - R lambda))_k / sqrt(e_k) ~ Normal(0, rho_k (1 + s q + tau^2 e_k)) plus s b b',
+    y_k = (V'(z - R lambda))_k / sqrt(e_k) ~ Normal(0, rho_k (1 + s q + tau^2 (s m + rho_k e_k))) plus s b b',
 
-    s = 1 / n_ref + delta,   q = lambda' R lambda,   b_k = sqrt(e_k) (V' lambda)_k,
+    s = 1 / n_ref + delta,   q = lambda' R lambda,   b_k = sqrt(e_k) (V' lambda)_k,   m variants,
 
 tell the two apart: LD of other people adds to all coordinates alike, in proportion to the signal q, a
 background adds to those with large eigenvalues. s b b' is the part of the LD noise along the signal; both
-parts are the Wishart variance of (R_gwas - R) lambda, the one that the kernel carries through v_k.
+parts are the Wishart variance of (R_gwas - R) lambda, the one that the kernel carries through v_k. s tau^2 m
+is that of the background (`spectrum`).
 
 The eigenvalues of a reference of n_ref people are themselves estimates: rho_k is V_k'R V_k in the population
 over e_k, by the formula of Ledoit and Wolf (2020, doi:10.1214/19-AOS1921), see `true_share`. The k beyond
@@ -49,13 +50,15 @@ SETTLED = 0.1
 class LDError:
     """What was learned of one ancestry in one block.
 
-    delta, tau2 : posterior medians. power : q of the fit. largest : eigenvalue of the LD.
+    delta, tau2 : posterior medians. power : q of the fit. largest : eigenvalue of the LD. spread : c of the
+    background, by which the LD noise of small effects raises the variance of z.
     """
 
     delta: float = 0.0
     tau2: float = 0.0
     power: float = 0.0
     largest: float = 0.0
+    spread: float = 0.0
 
     @property
     def mismatched(self) -> bool:
@@ -76,6 +79,7 @@ class Residual:
     """What a fit leaves over in the coordinates of one LD reference: (k,) each.
 
     square : E[y_k^2] over the posterior of lambda, y : its mean, along : b, value : e, rho : its correction.
+    size : m.
     """
 
     y: Floats
@@ -85,12 +89,14 @@ class Residual:
     rho: Floats
     power: float
     inverse_ref: float
+    size: int
 
     def log_likelihood(self, delta: Floats, tau2: Floats) -> Floats:
         """(D, T) log density of the residual at every pair of a delta (D,) and a tau2 (T,), exact but for a
         constant where lambda is known."""
         s = (self.inverse_ref + delta)[:, None, None]
-        noise = self.rho * (1 + s * self.power + tau2[None, :, None] * self.value)
+        small = tau2[None, :, None]
+        noise = self.rho * (1 + s * (self.power + small * self.size) + small * self.rho * self.value)
         inner = (self.along**2 / noise).sum(axis=2)
         cross = (self.along * self.y / noise).sum(axis=2)
         s = s[:, :, 0]
@@ -118,7 +124,7 @@ def without_effects(z: Floats, parts: Spectrum, n_ref: float) -> Residual:
     value = parts.values[:count]  # they fall
     y = parts.coordinates(z)[:count] / np.sqrt(value)
     rho = true_share(parts.values, n_ref, count)
-    return Residual(y, y**2, np.zeros(count), value, rho, 0.0, 1 / n_ref)
+    return Residual(y, y**2, np.zeros(count), value, rho, 0.0, 1 / n_ref, len(parts.index))
 
 
 def residual(none: Residual, fit: SingleEffects, study: int, parts: Spectrum) -> Residual:
@@ -141,7 +147,7 @@ def residual(none: Residual, fit: SingleEffects, study: int, parts: Spectrum) ->
     spread = np.maximum(seen - np.square(turned[:, keep]).sum(axis=0), 0.0)
     power = float((parts.values * turned.sum(axis=0) ** 2).sum())
     square = y**2 + value * spread
-    return Residual(y, square, np.sqrt(value) * total, value, none.rho, power, none.inverse_ref)
+    return Residual(y, square, np.sqrt(value) * total, value, none.rho, power, none.inverse_ref, none.size)
 
 
 def grid(scale: float, largest: float) -> Floats:
@@ -157,12 +163,9 @@ def learn_error(left: Residual, mismatch: bool = True, background: bool = True) 
     taus = grid(TAU_SCALE, LARGEST[1]) if background else np.zeros(1)
     log = left.log_likelihood(deltas, taus)
     mass = np.exp(log - log.max())
-    return LDError(
-        _median(deltas, mass.sum(axis=1)),
-        _median(taus, mass.sum(axis=0)),
-        left.power,
-        float(left.value.max(initial=0.0)),
-    )
+    delta, tau2 = _median(deltas, mass.sum(axis=1)), _median(taus, mass.sum(axis=0))
+    spread = (left.inverse_ref + delta) * tau2 * left.size
+    return LDError(delta, tau2, left.power, float(left.value.max(initial=0.0)), spread)
 
 
 def _median(values: Floats, mass: Floats) -> float:
@@ -213,7 +216,7 @@ def with_errors(
 ) -> LearnedLD:
     """Put errors into z and LD; spectra of ancestries without a background are not looked at."""
     made = [
-        with_background(row, one, parts, error.tau2) if error.polygenic else (row, one)
+        with_background(row, one, parts, error.tau2, error.spread) if error.polygenic else (row, one)
         for row, one, parts, error in zip(z, ld, spectra, errors, strict=True)
     ]
     rows = np.array([row for row, _ in made]).reshape(z.shape)
@@ -265,7 +268,9 @@ def learn_errors(
 
 
 def _at_most(error: LDError, tau2: float) -> LDError:
-    return replace(error, tau2=min(error.tau2, tau2))
+    """The error with a background of at most `tau2`."""
+    share = min(1.0, tau2 / error.tau2) if error.tau2 > 0 else 1.0
+    return replace(error, tau2=share * error.tau2, spread=share * error.spread)
 
 
 def _alike(old: LDError, new: LDError) -> bool:

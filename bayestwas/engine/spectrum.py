@@ -6,6 +6,11 @@ so that z ~ Normal(R lambda, R + tau^2 R^2). The likelihood of lambda is then th
     z' = (I + tau^2 R)^-1 z,    R' = R (I + tau^2 R)^-1,
 
 which has the eigenvectors of R and the eigenvalues e / (1 + tau^2 e).
+
+The LD of a reference is uncertain for the background as it is for effects. The Wishart variance of
+(R_gwas - R) sqrt(N) b with s = 1 / n_ref + delta is s (b'Rb R + R b b'R) N, whose mean over b is
+s tau^2 (m R + R^2) with m = tr R variants, so that z ~ Normal(R lambda, (1 + c) R + tau^2 R^2), c = s tau^2 m
+(s R^2 beside R^2 is left out). Then I + tau^2 R above is (1 + c) I + tau^2 R.
 """
 
 from __future__ import annotations
@@ -59,23 +64,23 @@ def spectrum(ld: LD, present: NDArray[np.bool_]) -> Spectrum:
 
 
 class SpectralLD:
-    """R (I + tau^2 R)^-1 as an operator: a covariance, whose diagonal is below one.
+    """R ((1 + c) I + tau^2 R)^-1 as an operator: a covariance, whose diagonal is below one.
 
     Pickled as the LD it was made from: that is smaller, and made again soon.
     """
 
     def __init__(
-        self, ld: LD, present: NDArray[np.bool_], tau2: float, parts: Spectrum | None = None
+        self, ld: LD, present: NDArray[np.bool_], tau2: float, c: float = 0.0, parts: Spectrum | None = None
     ) -> None:
         parts = parts or spectrum(ld, present)
-        self._recipe = (ld, present, tau2)
-        root = np.sqrt(parts.values / (1 + tau2 * parts.values))
+        self._recipe = (ld, present, tau2, c)
+        root = np.sqrt(parts.values / (1 + c + tau2 * parts.values))
         self.factor = np.zeros((parts.size, len(root)))
         self.factor[parts.index] = parts.vectors * root
         self.variance = np.einsum("jk,jk->j", self.factor, self.factor)
         self.n_ref = ld.n_ref
 
-    def __reduce__(self) -> tuple[type[SpectralLD], tuple[LD, NDArray[np.bool_], float]]:
+    def __reduce__(self) -> tuple[type[SpectralLD], tuple[LD, NDArray[np.bool_], float, float]]:
         return SpectralLD, self._recipe
 
     def columns(self, index: Index) -> Floats:
@@ -89,13 +94,12 @@ class SpectralLD:
         return self.factor @ (values @ self.factor[index])
 
 
-def with_background(z: Floats, ld: LD, parts: Spectrum, tau2: float) -> tuple[Floats, SpectralLD]:
-    """(p,) z' and the operator of R' for a background of tau^2; NaN at variants outside `parts`.
-
-    What z has outside the range of R is left as it is: (I + tau^2 R)^-1 does not change it.
-    """
+def with_background(
+    z: Floats, ld: LD, parts: Spectrum, tau2: float, c: float = 0.0
+) -> tuple[Floats, SpectralLD]:
+    """(p,) z' and the operator of R' for a background of tau^2; NaN at variants outside `parts`."""
     out = np.full(parts.size, np.nan)
     y = parts.coordinates(z)
-    shrunk = tau2 * parts.values / (1 + tau2 * parts.values) * y
-    out[parts.index] = z[parts.index] - parts.vectors @ shrunk
-    return out, SpectralLD(ld, np.isfinite(z), tau2, parts)
+    shrunk = tau2 * parts.values / (1 + c + tau2 * parts.values) * y
+    out[parts.index] = (z[parts.index] - parts.vectors @ shrunk) / (1 + c)
+    return out, SpectralLD(ld, np.isfinite(z), tau2, c, parts)

@@ -49,9 +49,9 @@ def left_over(rng: np.random.Generator, delta: float, tau2: float, k: int = 250)
     along = rng.standard_normal(k)
     along *= np.sqrt(400 / np.square(along).sum())
     s = 1e-3 + delta
-    y = np.sqrt(rho * (1 + s * 400 + tau2 * value)) * rng.standard_normal(k)
+    y = np.sqrt(rho * (1 + s * (400 + 300 * tau2) + tau2 * rho * value)) * rng.standard_normal(k)
     y += np.sqrt(s) * along * rng.standard_normal()
-    return Residual(y, y**2, along, value, rho, 400.0, 1e-3)
+    return Residual(y, y**2, along, value, rho, 400.0, 1e-3, 300)
 
 
 def test_the_density_of_a_residual_is_that_of_the_dense_normal() -> None:
@@ -61,7 +61,7 @@ def test_the_density_of_a_residual_is_that_of_the_dense_normal() -> None:
     found = left.log_likelihood(deltas, taus)
     for (i, delta), (j, tau2) in [((i, d), (j, t)) for i, d in enumerate(deltas) for j, t in enumerate(taus)]:
         s = left.inverse_ref + delta
-        covariance = np.diag(left.rho * (1 + s * left.power + tau2 * left.value))
+        covariance = np.diag(left.rho * (1 + s * (left.power + tau2 * 300) + tau2 * left.rho * left.value))
         covariance += s * np.outer(left.along, left.along)
         dense = stats.multivariate_normal.logpdf(left.y, cov=covariance) + 125 * np.log(2 * np.pi)
         assert found[i, j] == pytest.approx(dense, rel=1e-10)
@@ -95,7 +95,7 @@ def test_the_grid_halves_the_prior_at_its_scale() -> None:
     points = module.grid(0.03, 1.0)
     assert np.mean(points <= 0.03**2) == pytest.approx(0.5, abs=0.03)
     none = np.empty(0)
-    found = learn_error(Residual(none, none, none, none, none, 0.0, 1e-3))
+    found = learn_error(Residual(none, none, none, none, none, 0.0, 1e-3, 0))
     assert np.sqrt(found.delta) == pytest.approx(module.DELTA_SCALE, rel=0.1)
     assert np.sqrt(found.tau2) == pytest.approx(module.TAU_SCALE, rel=0.1)
 
@@ -185,6 +185,31 @@ def test_eigenvalues_of_few_people_are_brought_to_those_of_the_population(n_ref:
     np.testing.assert_allclose(np.mean(shares, axis=0), 1.0, atol=0.25)
     without, corrected = (np.abs(np.mean(one, axis=0) - 1).max() for one in (plain, shares))
     assert corrected < without, f"{corrected:.2f} with the correction, {without:.2f} without"
+
+
+@pytest.mark.parametrize("n_ref", [200, 600])
+def test_a_background_is_seen_through_few_people_as_said(n_ref: int) -> None:
+    """V_k'R^2 V_k over e_k in 4,000 people, in thirds of the coordinates that are used, mean over 4 panels:
+    rho_k (rho_k e_k + m / n_ref) within a quarter, where e_k alone is off by more than half in one."""
+    rng = np.random.default_rng([5, n_ref])
+    p = 300
+    copied, frequency = rng.uniform(0.5, 0.98, p), rng.uniform(0.1, 0.5, p)
+    everyone = standard(population(rng, p, 4000, copied, frequency))
+    r = everyone.T @ everyone / 4000
+    r2 = r @ r - (p * r + r @ r) / 4000  # less what 4,000 people add
+    shares, plain = [], []
+    for _ in range(4):
+        panel = FactorLD(standard(population(rng, p, n_ref, copied, frequency)), n_ref)
+        parts = spectrum(panel, np.full(p, True))
+        count = int((parts.values[: n_ref // 2] >= module.SMALLEST).sum())
+        value, vectors = parts.values[:count], parts.vectors[:, :count]
+        true = np.einsum("ik,ij,jk->k", vectors, r2, vectors) / value
+        rho = true_share(parts.values, n_ref, count)
+        split = np.array_split(np.arange(count), 3)
+        shares.append([(true / (rho * (rho * value + p / n_ref)))[part].mean() for part in split])
+        plain.append([(true / value)[part].mean() for part in split])
+    np.testing.assert_allclose(np.mean(shares, axis=0), 1.0, atol=0.25)
+    assert np.abs(np.mean(plain, axis=0) - 1).max() > 0.5
 
 
 def test_the_wrong_people_are_told_from_the_right_ones() -> None:

@@ -57,15 +57,15 @@ def test_spectrum_is_that_of_the_dense_matrix(kind: str, n: int) -> None:
     np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(len(found.values)), atol=ROUNDING)
 
 
-def test_the_operator_after_a_background_is_r_over_one_plus_tau2_r() -> None:
+def test_the_operator_after_a_background_is_that_of_dense_algebra() -> None:
     rng = np.random.default_rng(3)
     ld = operators(rng, 20, 12)["genotypes"]
     present = np.arange(20) != 5
-    operator = SpectralLD(ld, present, 0.3)
+    operator = SpectralLD(ld, present, 0.3, 0.2)
     index = np.flatnonzero(present & (ld.variance > 0))
     dense = np.zeros((20, 20))
     r = ld.gram(index)
-    dense[np.ix_(index, index)] = np.linalg.solve(np.eye(len(index)) + 0.3 * r, r)
+    dense[np.ix_(index, index)] = np.linalg.solve(1.2 * np.eye(len(index)) + 0.3 * r, r)
     some, values = np.array([0, 7, 5, 19]), rng.standard_normal(4)
     for one in (operator, pickle.loads(pickle.dumps(operator))):
         np.testing.assert_allclose(one.variance, np.diag(dense), atol=ROUNDING)
@@ -77,7 +77,8 @@ def test_the_operator_after_a_background_is_r_over_one_plus_tau2_r() -> None:
 
 
 def test_one_effect_under_a_background_has_the_exact_posterior() -> None:
-    """Every configuration of one effect by dense normal densities: z ~ N(0, R + tau^2 R^2 + n v R e_j e_j'R).
+    """Every configuration of one effect by dense normal densities: z ~ N(0, S + n v R e_j e_j'R), with S =
+    (1 + c) R + tau^2 R^2.
 
     Double precision; the dense covariance has a condition number below 1e4.
     """
@@ -85,7 +86,7 @@ def test_one_effect_under_a_background_has_the_exact_posterior() -> None:
     p, n, size, tau2, prior = 8, 5000.0, 0.01, 0.4, 0.02
     ld = FactorLD(rng.standard_normal((60, p)) + rng.standard_normal((60, 1)))
     r = ld.gram(np.arange(p))
-    noise = r + tau2 * r @ r
+    noise = 1.3 * r + tau2 * r @ r
     z = rng.multivariate_normal(2.5 * r[:, 2], noise)
     logs = [stats.multivariate_normal.logpdf(z, cov=noise)]
     for j in range(p):
@@ -93,7 +94,7 @@ def test_one_effect_under_a_background_has_the_exact_posterior() -> None:
         logs.append(np.log(prior) + stats.multivariate_normal.logpdf(z, cov=covariance))
     weight = np.exp(np.array(logs) - max(logs))
     expected = weight[1:] / weight.sum()
-    seen, operator = with_background(z, ld, spectrum(ld, np.full(p, True)), tau2)
+    seen, operator = with_background(z, ld, spectrum(ld, np.full(p, True)), tau2, 0.3)
     columns = Candidates(p, (), np.full((p, 1), np.log(prior)), np.full((p, 1), size), np.ones((1, 1, 1)))
     fit = fit_single_effects(seen[None], np.array([n]), [operator], columns, effects=1)
     np.testing.assert_allclose(fit.alpha[0, :, 0], expected, rtol=1e-7, atol=1e-12)
