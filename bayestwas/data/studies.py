@@ -314,6 +314,7 @@ class Study:
     None; `files` the paths that were read; `genes` the requested genes, or None for all; `cis_window` in base
     pairs on either side of a TSS; `annotations` of variants and genes, not yet matched; `weights` finished
     ones, `eqtl` summary statistics; `gene_level` where the only LD is that of the covariances of models;
+    `overlap` by (context, ancestry) the donors who are in the GWAS too, where known;
     `min_info` imputation quality below which a variant of imputed genotypes is left out; `symbols` by gene,
     from the gene models; `modalities` by context, where it is not expression; `notes` on what was read.
     """
@@ -329,6 +330,7 @@ class Study:
     cis_window: int = DEFAULT_CIS_WINDOW
     simulated: bool = False
     n_ref: dict[str, float] = field(default_factory=dict)
+    overlap: dict[tuple[str, str], float] = field(default_factory=dict)
     annotations: Annotations = NO_ANNOTATIONS
     weights: tuple[WeightPanel, ...] = ()
     gene_level: bool = False

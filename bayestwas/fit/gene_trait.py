@@ -16,6 +16,7 @@ from bayestwas.engine.gene_trait import GeneColumns, GeneTraitPosterior, GeneTra
 from bayestwas.fit.coloc_columns import with_colocalization
 from bayestwas.fit.coloc_pairs import coloc_sizes
 from bayestwas.fit.describe import describe
+from bayestwas.fit.overlap import learned_overlap, overlap_evidence, without_overlap
 from bayestwas.fit.prepared import Prepared, prepare, stored, targets
 from bayestwas.fit.refine import refined
 from bayestwas.fit.settings import Settings
@@ -58,6 +59,8 @@ def fit_genes(
         return sample_genes(locus, weights, settings=settings, seed=seed, **sampled)
     settings, priors = settings or Settings(), priors or engine.DEFAULT_PRIORS
     began = time.process_time()
+    overlap, _ = learned_overlap([overlap_evidence(locus, weights, settings)])
+    locus = without_overlap(locus, weights, overlap, settings)
     prepared, full = sufficient(locus, weights, priors, settings, seed)
     posteriors = switched(prepared, full, priors, settings)
     result = describe(locus, prepared, posteriors, priors, settings, seed, began)

@@ -23,6 +23,7 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.data.results import blank_of_locus
 from bayestwas.engine import gene_trait
+from bayestwas.engine.overlap import Floats
 from bayestwas.engine.weights import WeightPriors
 from bayestwas.errors import BayestwasError
 from bayestwas.fit.annotations import Moments, Scales, moments
@@ -34,6 +35,7 @@ from bayestwas.fit.describe import describe
 from bayestwas.fit.gene_trait import fit_block, sufficient, switched
 from bayestwas.fit.learn import NOT_LEARNED, Progress, learn_priors
 from bayestwas.fit.mixtures import learned_mixtures
+from bayestwas.fit.overlap import Overlap, Told, largest, learned_overlap, overlap_evidence, without_overlap
 from bayestwas.fit.prepared import Prepared, prepare
 from bayestwas.fit.screen import Screen, Screened, screen, with_screen
 from bayestwas.fit.settings import Settings
@@ -72,6 +74,7 @@ class Priors:
 
     weights: WeightPriors
     trait: TraitPriors
+    overlap: Overlap
 
 
 def fit_loci(
@@ -123,11 +126,13 @@ def fit_study(
         label = f"Learning expression priors, round {number + 1}"
         total = total_sums(_kept(watch(label, mapper.map(learn_weights, sources), len(sources))))
         weight_priors = learned_priors(total, weight_priors, scales, seed + number)
+    overlap, shared = _overlap(sources, weight_priors, settings, mapper, watch)
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
         folder = Path(scratch)
         draw = partial(
-            _prepare, folder=folder, priors=weight_priors, scales=scales, settings=settings, seed=seed
-        )
+            _prepare, folder=folder, priors=weight_priors, overlap=overlap, scales=scales, settings=settings,
+            seed=seed,
+        )  # fmt: skip
         items = list(enumerate(sources))
         ready = list(watch("Expression weights", mapper.map(draw, items), len(items)))
         fitted = [i for i, fine in enumerate(ready) if fine is True]
@@ -140,7 +145,7 @@ def fit_study(
             return [one for one in _kept(watch(label, share, len(fitted))) if one is not None]
 
         learned = learn_priors(collect, scales, settings, seed, watch) if learn else NOT_LEARNED
-        priors = Priors(weight_priors, learned.priors)
+        priors = Priors(weight_priors, learned.priors, overlap)
         finish = partial(_finish, folder=folder, priors=priors, settings=settings, seed=seed)
         done = list(watch("Genes and variants", mapper.map(finish, items), len(items)))
         pairs = [_pickled(folder / f"{number}.coloc.pickle") for number, _ in items]
@@ -154,6 +159,7 @@ def fit_study(
         "priors": json.dumps(learned.told),
         "priors_source": learned.source,
         "mixtures": json.dumps([row for one in mixtures for row in one.rows()]),
+        "overlap": json.dumps([one.sentence for one in shared]),
         "mixture_doubts": json.dumps([one.doubt for one in mixtures if one.doubt]),
     }
     for source, result in zip(sources, results, strict=True):
@@ -202,6 +208,32 @@ def _weight_sums(source: Source, priors: WeightPriors, settings: Settings, scale
         return StudySums()
 
 
+def _overlap(
+    sources: Sequence[Source], priors: WeightPriors, settings: Settings, mapper: Mapper, watch: Progress
+) -> tuple[Overlap, list[Told]]:
+    """How much noise expression panels share with the GWAS; nothing where it cannot matter."""
+    for source in sources:
+        try:
+            matters = bool(largest(source()))
+        except Exception:
+            continue
+        if not matters:
+            return {}, []
+        break
+    look = partial(_shared_noise, priors=priors, settings=settings)
+    parts = watch("Sample overlap", mapper.map(look, sources), len(sources))
+    return learned_overlap([part for part in parts if isinstance(part, dict)])
+
+
+def _shared_noise(source: Source, priors: WeightPriors, settings: Settings) -> dict[str, tuple[float, Floats]]:
+    """One block's share; a block that fails says nothing here and is reported by `_finish`."""
+    try:
+        locus = source()
+        return overlap_evidence(locus, fit_weights(locus, priors=priors, settings=settings), settings)
+    except Exception:
+        return {}
+
+
 def _scales(sources: Sequence[Source], mapper: Mapper, watch: Progress) -> Scales:
     """The scale of every annotation over the blocks; none where the first block that can be read has none."""
     for source in sources:
@@ -228,6 +260,7 @@ def _prepare(
     item: tuple[int, Source],
     folder: Path,
     priors: WeightPriors,
+    overlap: Overlap,
     scales: Scales,
     settings: Settings,
     seed: int,
@@ -238,6 +271,7 @@ def _prepare(
     try:
         locus = source()
         fitted = fit_weights(locus, priors=priors, settings=settings)
+        locus = without_overlap(locus, fitted, overlap, settings)
         ready = prepare(locus, fitted, gene_trait.DEFAULT_PRIORS, settings, seed, settings.draws)
         known = annotated(locus, ready, scales)
     except Exception:
@@ -279,8 +313,10 @@ def _finish(
         locus = source()
         if (folder / f"{number}.pickle").exists():
             fitted, ready, known = _load(folder, number)
+            locus = without_overlap(locus, fitted, priors.overlap, settings)
         else:  # fails as it failed before, and says why
             fitted = fit_weights(locus, priors=priors.weights, settings=settings)
+            locus = without_overlap(locus, fitted, priors.overlap, settings)
             ready = prepare(locus, fitted, gene_trait.DEFAULT_PRIORS, settings, seed, settings.draws)
             known = annotated(locus, ready, priors.trait.scales)
         learned = priors.trait

@@ -363,6 +363,7 @@ def _reader(h: Harmonised, block: str) -> LocusReader:
         weights=weight_rows(
             study.weights, h.named.weights, h.rows, h.signs, here, h.variants.index[here], fitted, h.named.ld
         ),
+        overlap={pair: n for pair, n in study.overlap.items() if pair[1] in study.gwas},
         eqtl=eqtl_rows(study.eqtl, h.named.eqtl, h.rows, h.signs, here, h.variants.index[here], fitted),
         gene_level=study.gene_level,
         mixtures={

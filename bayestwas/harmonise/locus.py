@@ -91,6 +91,7 @@ class LocusReader:
     gene_level: bool = False
     gwas_checks: dict[str, dict[str, np.ndarray]] | None = None  # see `data.schema.locus`
     eqtl: tuple[EqtlRows, ...] = ()
+    overlap: dict[tuple[str, str], float] = field(default_factory=dict)  # (context, ancestry) -> donors
     mixtures: dict[str, tuple[np.ndarray, bool]] = field(
         default_factory=dict
     )  # panel of every person; admixed
@@ -115,7 +116,7 @@ class LocusReader:
             )
             for panel in self.panels
         ]
-        return locus(
+        made = locus(
             self.block,
             self.variants,
             self.gwas,
@@ -135,6 +136,11 @@ class LocusReader:
             gene_level=self.gene_level,
             eqtl=[(rows.context, rows.ancestry, rows.correlation, rows.n) for rows in self.eqtl],
         )
+        for panel in self.panels:
+            shared = self.overlap.get((panel.context, panel.ancestry))
+            if shared is not None:
+                made[f"{names.EXPRESSION}/{panel.context}/{panel.ancestry}"].attrs["overlap"] = shared
+        return made
 
     def blank(self, status: str, reason: str, n_draws: int = 0) -> xr.DataTree:
         """The result of this block where nothing is fitted: names and z-scores, without reading genotypes."""

@@ -34,7 +34,7 @@ from bayestwas.run.output import check_out, replacing_folder
 from bayestwas.run.progress import Watch, watching
 from bayestwas.run.study import file_hashes, read_study
 
-TOLD = ("priors", "weight_priors", "priors_source", "mixtures", "mixture_doubts")  # of every block alike
+TOLD = ("priors", "weight_priors", "priors_source", "mixtures", "mixture_doubts", "overlap")
 TOP = 10  # genes in the summary
 TOP_COLUMNS = ("gene", "pip", "best_context", "effect", "effect_sd", "twas_z", "pip_plugin", "explanation")
 NOTHING_TO_FIT = "none of its genes can be fitted; the reasons stand beside the genes"
@@ -103,7 +103,7 @@ def run_study(
             blocks = fit_blocks(harmonised, settings, seed, mapper, watch)
             result = concat_results([*blocks, *_homeless(harmonised, settings)])
             result.attrs |= _provenance(harmonised, settings, seed, blocks)
-            for note in mixture_notes(result):
+            for note in [*mixture_notes(result), *json.loads(str(result.attrs.get("overlap", "[]")))]:
                 watch.note(note)
             if names.HYPERPARAMETERS in result.children:
                 learned = result[names.HYPERPARAMETERS].attrs

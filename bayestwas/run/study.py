@@ -111,6 +111,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "genotypes": Key(_TEXT, True, GENOTYPES),
         "phenotypes": Key(_TEXT, True, "FastQTL/tensorQTL BED"),
         "covariates": Key(_TEXT, False, "covariates, FastQTL layout"),
+        "overlap": Key(_NUMBER, False, "donors who are in the GWAS of their ancestry too; left out: not known"),
         "normalise": Key(_TEXT, False, f"{', '.join(NORMALISATIONS)}; default {AS_GIVEN}"),
         "hidden_factors": Key((int, str), False, f"factors to project out, or '{AUTOMATIC}'; default 0"),
         "modality": MODALITY_KEY,
@@ -216,6 +217,7 @@ def read_study(path: str | Path) -> Study:
         ld=ld,
         panels=tuple(panels),
         files=(path, *dict.fromkeys(file for group in files.values() for file in group)),
+        overlap=_overlaps(path, tree),
         genes=_genes(path, tree),
         cis_window=cis_window,
         simulated=bool(tree.get("simulated", False)),
@@ -486,6 +488,21 @@ def _annotations(folder: Path, table: dict[str, Any]) -> Annotations:
         tuple(read_variant_annotations(folder / name, name) for name in table.get("variants", [])),
         None if genes is None else read_gene_annotations(folder / genes, genes),
     )
+
+
+def _overlaps(path: Path, tree: dict[str, Any]) -> dict[tuple[str, str], float]:
+    out = {}
+    for number, entry in enumerate(tree["expression"], start=1):
+        shared = entry.get("overlap")
+        if shared is not None and shared < 0:
+            raise StudyFileError(
+                f"{path}: [[expression]] number {number} has overlap = {shared}",
+                "overlap is how many donors are in the GWAS of their ancestry as well",
+                "Give a number from 0, or leave it out where it is not known",
+            )
+        if shared is not None:
+            out[entry["context"], entry["ancestry"]] = float(shared)
+    return out
 
 
 def _genes(path: Path, tree: dict[str, Any]) -> tuple[str, ...] | None:
