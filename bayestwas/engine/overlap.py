@@ -44,7 +44,9 @@ class Shared:
         seen = np.square(vectors.T @ (self.b.T @ self.a))
         ratio = SHARES[:, None] ** 2 / self.noise
         whole = 1 + ratio * np.maximum(values, 0.0)
-        return np.asarray(0.5 * (ratio / whole * seen / self.noise).sum(axis=1) - 0.5 * np.log(whole).sum(axis=1))
+        return np.asarray(
+            0.5 * (ratio / whole * seen / self.noise).sum(axis=1) - 0.5 * np.log(whole).sum(axis=1)
+        )
 
     def effects(self, probability: Floats) -> Floats:
         """(G,) posterior mean of rho_g / c, averaged over SHARES with `probability` (T,)."""

@@ -225,7 +225,9 @@ def _overlap(
     return learned_overlap([part for part in parts if isinstance(part, dict)])
 
 
-def _shared_noise(source: Source, priors: WeightPriors, settings: Settings) -> dict[str, tuple[float, Floats]]:
+def _shared_noise(
+    source: Source, priors: WeightPriors, settings: Settings
+) -> dict[str, tuple[float, Floats]]:
     """One block's share; a block that fails says nothing here and is reported by `_finish`."""
     try:
         locus = source()

@@ -111,7 +111,9 @@ KEYS: dict[str, dict[str, Key]] = {
         "genotypes": Key(_TEXT, True, GENOTYPES),
         "phenotypes": Key(_TEXT, True, "FastQTL/tensorQTL BED"),
         "covariates": Key(_TEXT, False, "covariates, FastQTL layout"),
-        "overlap": Key(_NUMBER, False, "donors who are in the GWAS of their ancestry too; left out: not known"),
+        "overlap": Key(
+            _NUMBER, False, "donors who are in the GWAS of their ancestry too; left out: not known"
+        ),
         "normalise": Key(_TEXT, False, f"{', '.join(NORMALISATIONS)}; default {AS_GIVEN}"),
         "hidden_factors": Key((int, str), False, f"factors to project out, or '{AUTOMATIC}'; default 0"),
         "modality": MODALITY_KEY,

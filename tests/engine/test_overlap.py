@@ -17,7 +17,8 @@ def test_evidence_and_effects_are_those_of_the_dense_normal() -> None:
     one = Shared(rng.standard_normal(12) * 1.3, 0.2 * rng.standard_normal((12, 3)))
     noise = float(one.noise)
     dense = [
-        stats.multivariate_normal.logpdf(one.a, cov=noise * np.eye(12) + t**2 * one.b @ one.b.T) for t in SHARES
+        stats.multivariate_normal.logpdf(one.a, cov=noise * np.eye(12) + t**2 * one.b @ one.b.T)
+        for t in SHARES
     ]
     found = one.log_evidence()
     np.testing.assert_allclose(found - found[0], np.array(dense) - dense[0], atol=1e-10)

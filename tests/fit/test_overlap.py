@@ -36,7 +36,13 @@ def block(number: int, shared: int) -> tuple[xr.DataTree, np.ndarray, np.ndarray
     position = 10_000 * (1 + np.arange(VARIANTS))
     ids = [f"1:{p}:A:G" for p in position]
     variants = pd.DataFrame(
-        {"chromosome": "1", "position": position, "effect_allele": "G", "other_allele": "A", "source_id": ids},
+        {
+            "chromosome": "1",
+            "position": position,
+            "effect_allele": "G",
+            "other_allele": "A",
+            "source_id": ids,
+        },
         index=pd.Index(ids, name="variant"),
     )
     labels = [f"b{number}g{g}" for g in range(GENES)]
