@@ -38,8 +38,8 @@ class Told:
     def sentence(self) -> str:
         """For the user."""
         return (
-            f"{self.ancestry}: donors of expression panels can be in the GWAS; their noise is correlated by up "
-            f"to {self.share * self.most:.2f} ({self.most:.2f} if all are, with the trait itself), and it is "
+            f"{self.ancestry}: donors of expression panels can be in the GWAS; their noise is correlated by "
+            f"up to {self.share * self.most:.2f} ({self.most:.2f} if all are, with the trait itself), and it is "
             "taken off the z-scores"
         )
 
@@ -71,8 +71,8 @@ def overlap_evidence(
     where the block has a signal."""
     sizes, out = largest(locus), {}
     z = locus[names.GWAS].dataset["z"]
-    for ancestry, size in sizes.items():
-        out[ancestry] = (max(size.values()), np.zeros(len(SHARES)))
+    for ancestry, by_context in sizes.items():
+        out[ancestry] = (max(by_context.values()), np.zeros(len(SHARES)))
     for ancestry, size, panel in _panels(locus, sizes, settings):
         mine = z.sel({names.ANCESTRY: ancestry}).values
         if np.nanmax(np.abs(mine), initial=0.0) <= SIGNAL:

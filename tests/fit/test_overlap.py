@@ -1,4 +1,4 @@
-"""Donors who are in the GWAS: found over blocks, taken off the z-scores, and left alone where they are not."""
+"""Donors who are in the GWAS: found over blocks, taken off the z-scores, left alone where they are not."""
 
 from __future__ import annotations
 
