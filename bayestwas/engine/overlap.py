@@ -6,8 +6,8 @@ donors' standardised genotypes, the coordinates of the z-scores and of the expre
 
     a_k = V_k'z / S_k,   b_gk = U_k'e_g,   a = sum_g rho_g b_g + noise,   rho = n_s r / sqrt(n N),
 
-tell rho_g: a regression of a on the residuals of all genes of a block at once. rho_g ~ Normal(0, (t c)^2) with
-c = n_s / sqrt(n N), its largest size, and t learned over the blocks without a signal, uniform on (0, 1).
+tell rho_g: a regression of a on the residuals of all genes of a block at once. rho_g ~ Normal(0, (t c)^2)
+with c = n_s / sqrt(n N), its largest size, and t learned over the blocks without a signal, uniform on (0, 1).
 Given rho the expected noise is taken off: z - sum_g rho_g X'e_g / sqrt(n).
 
 The eigenvalues S^2 of n donors are estimates of those of the GWAS: the variance of a_k is rho_k of

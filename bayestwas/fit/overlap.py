@@ -39,8 +39,8 @@ class Told:
         """For the user."""
         return (
             f"{self.ancestry}: donors of expression panels can be in the GWAS; their noise is correlated by "
-            f"up to {self.share * self.most:.2f} ({self.most:.2f} if all are, with the trait itself), and it is "
-            "taken off the z-scores"
+            f"up to {self.share * self.most:.2f} ({self.most:.2f} if all are, with the trait itself), and it "
+            "is taken off the z-scores"
         )
 
 
