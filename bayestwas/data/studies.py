@@ -316,7 +316,8 @@ class Study:
     ones, `eqtl` summary statistics; `gene_level` where the only LD is that of the covariances of models;
     `overlap` by (context, ancestry) the donors who are in the GWAS too, where known;
     `min_info` imputation quality below which a variant of imputed genotypes is left out; `symbols` by gene,
-    from the gene models; `modalities` by context, where it is not expression; `notes` on what was read.
+    from the gene models; `modalities` by context, where it is not expression; `notes` on what was read;
+    `genome(chromosome, start, end)` the bases of the reference genome, or None.
     """
 
     name: str
@@ -339,6 +340,7 @@ class Study:
     symbols: dict[str, str] = field(default_factory=dict)
     modalities: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    genome: Callable[[str, int, int], str] | None = None
 
     def __post_init__(self) -> None:
         without = sorted(set(self.gwas) - set(self.ld))

@@ -149,7 +149,7 @@ def harmonise(study: Study) -> Harmonised:
     )
     genes = marked(genes, finished, study.gene_level)
     counted = _count(blocks, variants, genes)
-    matched = match_annotations(study.annotations, variants, genes, blocks)
+    matched = match_annotations(study.annotations, variants, genes, blocks, study.genome)
     left_out = [note for panel in (*study.weights, *study.eqtl) for note in panel.weights.notes]
     told = (
         *study.notes,

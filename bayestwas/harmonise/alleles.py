@@ -19,6 +19,7 @@ from bayestwas.data.variants import parse_variant_ids
 
 LEDGER_COLUMNS = ("file", "variant", "source_id", "action", "reason")
 KEPT, FLIPPED, STRAND, DROPPED = "kept", "flipped", "strand", "dropped"
+REWRITTEN = "rewritten"  # beside one of the others
 
 # Frequencies on the same side of both limits name the strand of a palindromic variant; between them they do
 # not.
@@ -45,7 +46,8 @@ class VariantFile:
 
     `table`: chromosome, position, variant_id, effect_allele, other_allele. `row`: their numbers in the file.
     `unusable`: reason per row, '' where there is none. `outside`: rows of the file outside all blocks.
-    `frequency(rows)`: frequency of the effect allele of rows of the file, NaN where unknown.
+    `frequency(rows)`: frequency of the effect allele of rows of the file, NaN where unknown. `how`: in what
+    way the alleles of a row were written anew, '' where they were not; None: nowhere.
     """
 
     name: str
@@ -55,6 +57,7 @@ class VariantFile:
     unusable: np.ndarray
     outside: int
     frequency: Callable[[np.ndarray], np.ndarray] = _no_frequency
+    how: np.ndarray | None = None
 
     def usable(self) -> np.ndarray:
         """Rows of the table with known alleles and no reason against them."""
@@ -392,4 +395,12 @@ def _ledger(
         "action": [KEPT, *action[touched]],
         "reason": [summary, *reason[touched]],
     }
-    return pd.DataFrame(rows, columns=list(LEDGER_COLUMNS))
+    return pd.concat([pd.DataFrame(rows, columns=list(LEDGER_COLUMNS)), _rewritten(file)], ignore_index=True)
+
+
+def _rewritten(file: VariantFile) -> pd.DataFrame:
+    how = np.full(len(file.table), "", dtype=object) if file.how is None else file.how
+    table = file.table[how != ""]
+    ids = table["variant_id"].to_numpy(dtype=object)
+    columns = (file.name, canonical_ids(table), ids, REWRITTEN, how[how != ""])
+    return pd.DataFrame(dict(zip(LEDGER_COLUMNS, columns, strict=True)), columns=list(LEDGER_COLUMNS))

@@ -22,6 +22,7 @@ from bayestwas.data.variants import block_number, chromosome_order
 from bayestwas.errors import HarmonisationError
 from bayestwas.harmonise.alleles import pair_labels
 from bayestwas.harmonise.fit_together import LEAST_SHARED
+from bayestwas.harmonise.indels import Genome, written_once
 
 MOST_UNKNOWN = 0.1  # of the variants or genes: with more of them at the mean, an annotation has a warning
 _LOOK = 1000  # identifiers that are looked at to tell another build
@@ -76,7 +77,11 @@ class MatchedAnnotations:
 
 
 def match_annotations(
-    given: Annotations, variants: pd.DataFrame, genes: pd.DataFrame, blocks: pd.DataFrame
+    given: Annotations,
+    variants: pd.DataFrame,
+    genes: pd.DataFrame,
+    blocks: pd.DataFrame,
+    genome: Genome | None = None,
 ) -> MatchedAnnotations:
     """Match annotations to the variants (by chromosome, position and, where given, alleles) and genes of a
     study.
@@ -102,7 +107,7 @@ def match_annotations(
             without = set(places.regions) - set(source.intervals["chromosome"])
             said = "no interval: their variants count as outside, 0"
         else:
-            without = set(places.regions) - _fill(part, source, places, blocks)
+            without = set(places.regions) - _fill(part, source, places, blocks, genome)
             said = "no row: their variants stand at the mean"
         if without and not empty:
             notes.append(
@@ -247,11 +252,15 @@ class _Tally:
             self.ids.update(rows.variant_id[here[:_LOOK]])
 
 
-def _fill(values: np.ndarray, source: VariantTable, places: _Places, blocks: pd.DataFrame) -> set[str]:
+def _fill(
+    values: np.ndarray, source: VariantTable, places: _Places, blocks: pd.DataFrame, genome: Genome | None
+) -> set[str]:
     """Write the values of a table to `values` (variants, annotations), in one pass over it; returns the
     chromosomes of the variants that have a row."""
     tally = _Tally(np.zeros(len(values), dtype=bool), np.zeros(len(values), dtype=bool))
     for rows in source.rows(places.regions):
+        new = written_once(rows.chromosome, rows.position, *rows.alleles, genome)
+        rows = rows._replace(position=new.position, alleles=(new.one, new.two))
         tally.see(rows, blocks)
         row, variant = places.find(rows)
         one, two = (alleles[row] for alleles in rows.alleles)

@@ -14,10 +14,13 @@ from bayestwas.data.ld_regions import RegionalCorrelation
 from bayestwas.data.reading import reading_of
 from bayestwas.data.studies import Genotypes, LDMatrix, Study
 from bayestwas.data.variants import COLUMNS, block_number, chromosome_labels
+from bayestwas.errors import HarmonisationError
 from bayestwas.harmonise.alleles import VariantFile
 from bayestwas.harmonise.finished import weight_variants
 from bayestwas.harmonise.imputation import imputation_quality
+from bayestwas.harmonise.indels import Genome, written_once
 
+MOST_FOREIGN, FEWEST_FOREIGN = 0.5, 10  # of the insertions and deletions of a file
 _CHUNK = 2048  # variants read at once when frequencies are wanted
 
 
@@ -106,7 +109,30 @@ def variant_files(study: Study, blocks: pd.DataFrame, named: FileNames) -> list[
         table = weight_variants(weights)
         frequency = None if "frequency" not in table else _values(table["frequency"].to_numpy())
         files[name] = _inside(name, weights.ancestry, table, blocks, frequency)
-    return list(files.values())
+    return [rewritten(file, blocks, study.genome) for file in files.values()]
+
+
+def rewritten(file: VariantFile, blocks: pd.DataFrame, genome: Genome | None) -> VariantFile:
+    """A file whose insertions and deletions are in the one way to write them; those that this would move out
+    of the blocks stay. Raises `HarmonisationError` where the genome is that of another build."""
+    columns = [file.table[name].to_numpy() for name in ("chromosome", "position", *COLUMNS[3:])]
+    new = written_once(*columns, genome)
+    foreign = int(new.foreign.sum())
+    indels = sum(len(a) != len(b) for a, b in zip(new.one, new.two, strict=True)) if foreign else 0
+    if foreign > max(MOST_FOREIGN * indels, FEWEST_FOREIGN):
+        raise HarmonisationError(
+            f"{file.name}: neither allele of {foreign} of {indels} insertions and deletions is in the genome",
+            "One allele of a variant is that of the reference genome, at its position",
+            "Give the genome of the build of the study, or leave it out",
+        )
+    changed = new.how != ""
+    moved = block_number(blocks, columns[0], new.position) != block_number(blocks, columns[0], columns[1])
+    new.how[moved] = ""
+    if not (changed & ~moved).any():
+        return file
+    values = zip(("position", *COLUMNS[3:]), (new.position, new.one, new.two), columns[1:], strict=True)
+    table = file.table.assign(**{name: np.where(moved, old, now) for name, now, old in values})
+    return replace(file, table=table, how=new.how)
 
 
 def _genotype_file(

@@ -20,6 +20,7 @@ from bayestwas.errors import StudyFileError, nearest
 from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
 from bayestwas.io.blocks import read_blocks
 from bayestwas.io.expression import read_covariates, read_expression
+from bayestwas.io.fasta import open_genome
 from bayestwas.io.genotypes import genotype_ending, genotype_files, open_genotypes
 from bayestwas.io.ld_files import find_ld_files, read_ld
 from bayestwas.io.tables import open_text
@@ -50,6 +51,7 @@ KEYS: dict[str, dict[str, Key]] = {
             False,
             "file of genes, one per line: only the blocks that hold one are fitted; left out: all",
         ),
+        "genome": Key(_TEXT, False, "FASTA of the reference: insertions and deletions are left-aligned"),
         "gene_models": Key(_TEXT, False, "GTF or GFF3: symbols, and the TSS of genes"),
         "blocks": Key((dict,), False, "table [blocks]; left out: blocks are made from the gene windows"),
         "settings": Key((dict,), False, "table [settings]"),
@@ -230,6 +232,7 @@ def read_study(path: str | Path) -> Study:
         gene_level=gene_level,
         **named_genes(models, expression, (*weights, *eqtl)),
         modalities=modalities_of(path, tree),
+        genome=open_genome(folder / tree["genome"]) if "genome" in tree else None,
         min_info=float(tree.get("settings", {}).get("min_info", DEFAULT_MIN_INFO)),
     )
 
@@ -419,8 +422,7 @@ def _files(path: Path, tree: dict[str, Any]) -> dict[str, tuple[Path, ...]]:
     named: list[tuple[str, str, str]] = []  # table, key, value
     if "genes" in tree:
         named.append(("", "genes", tree["genes"]))
-    if "gene_models" in tree:
-        named.append(("", "gene_models", tree["gene_models"]))
+    named += [("", key, tree[key]) for key in ("gene_models", "genome") if key in tree]
     if "blocks" in tree:
         named.append(("[blocks]", "path", tree["blocks"]["path"]))
     for table, keys in (

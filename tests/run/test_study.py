@@ -138,6 +138,15 @@ def test_preparation_of_expression(study: Path) -> None:
         read_study(_edit(study, '"tmm"', '"tnm"'))
 
 
+def test_a_genome_is_opened(study: Path) -> None:
+    pytest.importorskip("pysam", reason="pysam is the optional extra [fasta]")
+    (study.parent / "genome.fa").write_text(">chr20\nACGT\n")
+    study.write_text('genome = "genome.fa"\n' + study.read_text())
+    read = read_study(study)
+    assert read.genome is not None
+    assert [read.genome(*at) for at in (("20", 1, 3), ("20", 3, 9), ("21", 0, 1))] == ["CG", "T", ""]
+
+
 def test_gene_models_and_modalities(study: Path) -> None:
     """Symbols stand for identifiers in the list of genes; a gene without a place has a row and a reason."""
     line = '20\tx\tgene\t{}\t{}\t.\t-\t.\tgene_id "{}.1"; gene_name "{}";\n'
