@@ -115,8 +115,10 @@ def variant_files(study: Study, blocks: pd.DataFrame, named: FileNames) -> list[
 def rewritten(file: VariantFile, blocks: pd.DataFrame, genome: Genome | None) -> VariantFile:
     """A file whose insertions and deletions are in the one way to write them; those that this would move out
     of the blocks stay. Raises `HarmonisationError` where the genome is that of another build."""
-    columns = [file.table[name].to_numpy() for name in ("chromosome", "position", *COLUMNS[3:])]
-    new = written_once(*columns, genome)
+    chromosome, position, effect, other = (
+        file.table[name].to_numpy() for name in ("chromosome", "position", *COLUMNS[3:])
+    )
+    new = written_once(chromosome, position, effect, other, genome)
     foreign = int(new.foreign.sum())
     indels = sum(len(a) != len(b) for a, b in zip(new.one, new.two, strict=True)) if foreign else 0
     if foreign > max(MOST_FOREIGN * indels, FEWEST_FOREIGN):
@@ -126,11 +128,13 @@ def rewritten(file: VariantFile, blocks: pd.DataFrame, genome: Genome | None) ->
             "Give the genome of the build of the study, or leave it out",
         )
     changed = new.how != ""
-    moved = block_number(blocks, columns[0], new.position) != block_number(blocks, columns[0], columns[1])
+    moved = block_number(blocks, chromosome, new.position) != block_number(blocks, chromosome, position)
     new.how[moved] = ""
     if not (changed & ~moved).any():
         return file
-    values = zip(("position", *COLUMNS[3:]), (new.position, new.one, new.two), columns[1:], strict=True)
+    values = zip(
+        ("position", *COLUMNS[3:]), (new.position, new.one, new.two), (position, effect, other), strict=True
+    )
     table = file.table.assign(**{name: np.where(moved, old, now) for name, now, old in values})
     return replace(file, table=table, how=new.how)
 

@@ -86,8 +86,8 @@ def test_what_cannot_be_moved_stays() -> None:
     assert new.one.tolist() == ["CA", "A", "GT", "AA", "<DEL>", "T"]
     assert new.how.tolist() == [SHIFTED, "", "", "", "", ""]
     assert new.foreign.tolist() == [False, False, True, True, False, False]
-    assert shifted(2, "AA", "A", lambda p: "A" if p > 0 else "") == (1, "AA", "A")  # the start of a
-    chromosome
+    # the start of a chromosome
+    assert shifted(2, "AA", "A", lambda p: "A" if p > 0 else "") == (1, "AA", "A")
 
 
 def test_files_that_write_a_variant_differently_share_it(draft: Any, tmp_path: Path) -> None:
