@@ -299,16 +299,32 @@ def _read(path: Path, groups: tuple[str, ...] | None = None) -> xr.DataTree:
     if not path.is_dir():
         raise InputError(f"'{path}' is not a folder", rule, "Give the path of that folder")
     try:
-        tree = xr.open_datatree(path, engine="zarr", consolidated=False)
+        # version 3 only, which is what a run writes: version 2 knows codecs that unpickle
+        tree = xr.open_datatree(path, engine="zarr", consolidated=False, zarr_format=3)
         for name in set(tree.children) - set(groups or tree.children):
             del tree[name]
+        _require_memory(path, tree.nbytes)
         tree = tree.load()
+    except InputError:
+        raise
     except Exception as error:  # zarr and its codecs raise many kinds for a damaged store
         given = f"'{path}' cannot be read as a Zarr store ({type(error).__name__}: {error})"
         raise InputError(given, rule, "Run the analysis again, or restore the folder from a copy") from error
     loaded = tree.map_over_datasets(_as_loaded)
     loaded.attrs, loaded.name = dict(tree.attrs), "result"
     return loaded
+
+
+def _require_memory(path: Path, size: int, held: int | None = None) -> None:
+    """Raise `InputError` where arrays of `size` bytes are more than the memory of this computer (`held`): a
+    small store can claim any size."""
+    held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if held is None else held
+    if size > held:
+        raise InputError(
+            f"'{path}' unpacks to {size:,} bytes, and this computer has {held:,} bytes of memory",
+            "A result is read into memory",
+            "Read it on a larger computer, or the groups that are wanted with xarray.open_zarr",
+        )
 
 
 def _plain(value: Any) -> Any:

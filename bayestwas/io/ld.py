@@ -15,6 +15,9 @@ from bayestwas.errors import InputError
 from bayestwas.io.ld_checks import check_correlations
 
 
+LARGEST = 32 << 30  # bytes of an unpacked .npz: some 50,000 variants
+
+
 def read_ld_matrix(path: str | Path, n_ref: float, name: str | None = None) -> LDMatrix:
     """Read an LD matrix: an .npz with `ld` (p, p) and `variant_id` (p,), optionally `effect_allele`,
     `other_allele`.
@@ -39,8 +42,25 @@ def read_ld_matrix(path: str | Path, n_ref: float, name: str | None = None) -> L
     return LDMatrix(name or path.name, named_variants(path, ids, arrays), ld, float(n_ref))
 
 
+def require_sane(path: Path) -> None:
+    """Raise `InputError` where a zip archive unpacks to more than LARGEST bytes, by its own account, beyond
+    which nothing of it is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(part.file_size for part in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return  # whoever reads it says what is wrong with it
+    if total > LARGEST:
+        raise InputError(
+            f"{path} unpacks to {total:,} bytes",
+            f"An LD matrix takes at most {LARGEST:,} bytes",
+            "Split it into regions of a few megabases",
+        )
+
+
 def load_npz(path: Path, leave_out: str = "") -> dict[str, np.ndarray]:
     """The arrays of an .npz file, by name; Python objects are never unpickled. Raises `InputError`."""
+    require_sane(path)
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files if key != leave_out}
@@ -48,8 +68,16 @@ def load_npz(path: Path, leave_out: str = "") -> dict[str, np.ndarray]:
         raise InputError(
             f"LD matrix {path} does not exist", "Every file that is named can be read", "Correct the path"
         ) from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        why = str(error).splitlines()[0]
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        AttributeError,
+        MemoryError,
+    ) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
         if "pickle" in why:  # numpy's advice to load it unsafely is none for a file from elsewhere
             why = "it holds Python objects, or is no such file at all"
         raise InputError(

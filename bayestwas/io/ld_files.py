@@ -22,7 +22,7 @@ from bayestwas.data.ld_regions import joined
 from bayestwas.data.studies import LDMatrix
 from bayestwas.data.variants import COLUMNS, block_number, chromosome_labels, shared_text
 from bayestwas.errors import InputError, nearest
-from bayestwas.io.ld import load_npz, named_variants, read_ld_matrix
+from bayestwas.io.ld import load_npz, named_variants, read_ld_matrix, require_sane
 from bayestwas.io.ld_checks import check_correlations
 from bayestwas.io.plink import read_bim
 from bayestwas.io.rfiles import read_r
@@ -31,8 +31,7 @@ from bayestwas.io.tables import open_text, read_table, require_file
 # chr1_1_3000001 (PolyFun), ukb_b38_0.1_chr16.R_snp.10054_1157206 (cTWAS): chromosome, start, end
 _NAMED = re.compile(r"(?:^|[^0-9A-Za-z])chr([0-9]{1,2}|X)(?![0-9]).*?[^0-9](\d+)[_-](\d+)$")
 TABLES = (".gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".csv", ".csv.gz", ".Rvar", ".Rvar.gz", ".bim")
-LARGEST = 32 << 30  # bytes of an unpacked .npz: some 50,000 variants
-_UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
 
 # The columns of a table of variants: chromosome, position, identifier, counted allele, other allele.
 # Correlations do not change when all variants count their other allele, so a consistent file cannot be wrong.
@@ -161,18 +160,12 @@ def _variants(file: Path) -> tuple[pd.DataFrame, tuple[Path, ...]]:
 
 def _names(file: Path) -> list[str]:
     """The arrays of an .npz file. Raises `InputError` where it is damaged or unpacks to absurdity."""
+    require_sane(file)
     try:
         with zipfile.ZipFile(file) as archive:
             held = archive.infolist()
     except (OSError, zipfile.BadZipFile):
         return list(load_npz(file))  # says what is wrong with it
-    total = sum(part.file_size for part in held)
-    if total > LARGEST:
-        raise InputError(
-            f"{file} unpacks to {total:,} bytes",
-            f"An LD matrix takes at most {LARGEST:,} bytes",
-            "Split it into regions of a few megabases",
-        )
     return [part.filename.removesuffix(".npy") for part in held]
 
 
@@ -260,15 +253,15 @@ def _sparse(path: Path, rows: np.ndarray, size: int) -> np.ndarray:
     of it."""
     try:
         with open(path, "rb") as handle:
-            held = sparse.load_npz(handle).tocsr()
+            held = sparse.load_npz(handle)
     except (*_UNREADABLE, KeyError, IndexError, TypeError, NotImplementedError) as error:
         raise InputError(
-            f"{path} cannot be read as a sparse matrix ({str(error).splitlines()[0]})",
+            f"{path} cannot be read as a sparse matrix ({(str(error) or type(error).__name__).splitlines()[0]})",
             "A sparse LD matrix is what scipy.sparse.save_npz writes",
             "Copy or download the file again",
         ) from error
     _check_shape(path, held.shape, size)
-    part = held[rows][:, rows].toarray()
+    part = held.tocsr()[rows][:, rows].toarray()
     part = part if part.dtype in (np.float32, np.float64) else part.astype(np.float64)
     half = not np.triu(part, 1).any() or not np.tril(part, -1).any()
     if not half:

@@ -22,6 +22,7 @@ from bayestwas.data.weights import (
     places_of_genes,
 )
 from bayestwas.errors import InputError, nearest
+from bayestwas.io import weight_columns as columns
 from bayestwas.io.rfiles import read_r
 from bayestwas.io.tables import read_pieces, read_table, require_file
 
@@ -36,6 +37,17 @@ def read_weights(path: str | Path, covariances: str | Path | None = None, **opti
     `covariances` goes with PredictDB, `model` with FUSION, `ancestry` with SuShiE. Raises `InputError`.
     """
     path = Path(path)
+    weights = _by_ending(path, covariances, options)
+    if weights.table.empty:
+        raise InputError(
+            f"{path} holds no weight",
+            "Finished weights have a row per gene and variant, or a model per gene",
+            "Give another file, or leave it out",
+        )
+    return weights
+
+
+def _by_ending(path: Path, covariances: str | Path | None, options: dict[str, Any]) -> FinishedWeights:
     lower = path.name.lower()
     if lower.endswith((".db", ".sqlite", ".sqlite3")):
         return read_predictdb(path, covariances, **options)
@@ -79,12 +91,12 @@ def read_predictdb(
     placed = parsed["position"].notna().to_numpy()
     table = pd.DataFrame(
         {
-            "gene": rows["gene"].astype(str),
+            "gene": columns.text(path, rows["gene"], "the gene"),
             "chromosome": parsed["chromosome"].where(placed, "").to_numpy(dtype=object),
             "position": parsed["position"].fillna(UNPLACED).astype(np.int64).to_numpy(),
             "variant_id": identifier.to_numpy(dtype=object),
-            "effect_allele": rows["eff_allele"].str.upper().to_numpy(dtype=object),
-            "other_allele": rows["ref_allele"].str.upper().to_numpy(dtype=object),
+            "effect_allele": columns.alleles(path, rows["eff_allele"], "the allele eff_allele"),
+            "other_allele": columns.alleles(path, rows["ref_allele"], "the allele ref_allele"),
             "weight": pd.to_numeric(rows["weight"], errors="coerce").to_numpy(dtype=float),
             "rsid": rows["rsid"].to_numpy(dtype=object),
         }
@@ -93,23 +105,23 @@ def read_predictdb(
     return FinishedWeights(name or path.name, table, PER_ALLELE, places_of_genes(table), matrices)
 
 
-def _select(path: Path, table: str, columns: tuple[str, ...], optional: tuple[str, ...]) -> pd.DataFrame:
+def _select(path: Path, table: str, required: tuple[str, ...], optional: tuple[str, ...]) -> pd.DataFrame:
     address = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(address, uri=True)) as base:
             base.execute("PRAGMA trusted_schema = OFF")
             kinds = dict(base.execute("SELECT name, type FROM sqlite_master"))
             found = [row[1] for row in base.execute(f"PRAGMA table_info({table})")]
-            lacking = [column for column in columns if column not in found]
+            lacking = [column for column in required if column not in found]
             if kinds.get(table) != "table" or lacking:
                 held = ", ".join(sorted(k for k, kind in kinds.items() if kind == "table")) or "none"
                 raise InputError(
                     f"{path} has the tables {held}"
                     + (f"; {table} lacks {', '.join(lacking)}" if found else ""),
-                    f"A PredictDB database has a table {table} with {', '.join(columns)}",
+                    f"A PredictDB database has a table {table} with {', '.join(required)}",
                     "Give a .db file of PredictDB",
                 )
-            wanted = [*columns, *(column for column in optional if column in found)]
+            wanted = [*required, *(column for column in optional if column in found)]
             return pd.read_sql_query(f"SELECT {_quoted(wanted)} FROM {table}", base)
     except (sqlite3.Error, pd.errors.DatabaseError) as error:
         raise InputError(
@@ -119,8 +131,8 @@ def _select(path: Path, table: str, columns: tuple[str, ...], optional: tuple[st
         ) from error
 
 
-def _quoted(columns: Iterable[str]) -> str:
-    return ", ".join(f'"{column}"' for column in columns)
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{column}"' for column in names)
 
 
 def read_covariances(path: str | Path, table: pd.DataFrame, name: str) -> dict[str, GeneCovariance]:
@@ -213,7 +225,7 @@ def read_fusion(path: str | Path, model: str | None = None, name: str | None = N
     genes = pd.DataFrame(
         {
             "chromosome": chromosome_labels(listed["CHR"]),
-            "tss": ((listed["P0"] + listed["P1"]) // 2).to_numpy(dtype=np.int64),
+            "tss": (columns.whole(path, listed["P0"], "P0") + columns.whole(path, listed["P1"], "P1")) // 2,
         },
         index=pd.Index(listed["ID"].astype(str), name="gene"),
     )
@@ -266,10 +278,10 @@ def _fusion_gene(file: Path, gene: str, model: str | None) -> pd.DataFrame:
         {
             "gene": gene,
             "chromosome": chromosome_labels(snps.iloc[:, 0]),
-            "position": snps.iloc[:, 3].to_numpy(dtype=np.int64),
+            "position": columns.whole(file, snps.iloc[:, 3], "a position of snps"),
             "variant_id": snps.iloc[:, 1].astype(str).to_numpy(dtype=object),
-            "effect_allele": snps.iloc[:, 4].astype(str).str.upper().to_numpy(dtype=object),
-            "other_allele": snps.iloc[:, 5].astype(str).str.upper().to_numpy(dtype=object),
+            "effect_allele": columns.alleles(file, snps.iloc[:, 4], "an allele of snps"),
+            "other_allele": columns.alleles(file, snps.iloc[:, 5], "an allele of snps"),
             "weight": weight[keep],
         }
     )
@@ -312,12 +324,12 @@ def read_sushie(path: str | Path, ancestry: int = 1, name: str | None = None) ->
         )
     table = pd.DataFrame(
         {
-            "gene": rows["trait"].to_numpy(dtype=object),
-            "chromosome": chromosome_labels(rows["chrom"]),
-            "position": rows["pos"].to_numpy(dtype=np.int64),
-            "variant_id": rows["snp"].to_numpy(dtype=object),
-            "effect_allele": rows["a1"].str.upper().to_numpy(dtype=object),
-            "other_allele": rows["a0"].str.upper().to_numpy(dtype=object),
+            "gene": columns.text(path, rows["trait"], "the trait"),
+            "chromosome": chromosome_labels(columns.text(path, rows["chrom"], "the chromosome")),
+            "position": columns.whole(path, rows["pos"], "the position"),
+            "variant_id": columns.text(path, rows["snp"], "the snp"),
+            "effect_allele": columns.alleles(path, rows["a1"], "the allele a1"),
+            "other_allele": columns.alleles(path, rows["a0"], "the allele a0"),
             "weight": pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=float),
         }
     )
@@ -339,6 +351,8 @@ def read_ctwas_weights(path: str | Path, name: str | None = None) -> FinishedWei
     parts, covariance, places = [], {}, {}
     for label, entry in held.items() if isinstance(held, dict) else ():
         if not isinstance(entry, dict) or not {"wgt", "chrom", "p0", "p1"} <= set(entry):
+            break
+        if not isinstance(entry["wgt"], pd.DataFrame):
             break
         weight = entry["wgt"].iloc[:, 0]
         ids = weight.index.astype(str).to_numpy(dtype=object)

@@ -318,7 +318,7 @@ BAD = {
 def test_what_is_refused(
     tmp_path: Path, correlation: np.ndarray, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bayestwas.io.ld_files.LARGEST", 1 << 19)
+    monkeypatch.setattr("bayestwas.io.ld.LARGEST", 1 << 19)
     file = _spoiled(case, tmp_path, correlation)
     given, rule = BAD[case]
     with pytest.raises(InputError) as error:
