@@ -14,7 +14,6 @@ from bayestwas.data.variants import parse_variant_ids
 from bayestwas.errors import InputError
 from bayestwas.io.ld_checks import check_correlations
 
-
 LARGEST = 32 << 30  # bytes of an unpacked .npz: some 50,000 variants
 
 

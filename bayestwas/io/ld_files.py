@@ -256,7 +256,7 @@ def _sparse(path: Path, rows: np.ndarray, size: int) -> np.ndarray:
             held = sparse.load_npz(handle)
     except (*_UNREADABLE, KeyError, IndexError, TypeError, NotImplementedError) as error:
         raise InputError(
-            f"{path} cannot be read as a sparse matrix ({(str(error) or type(error).__name__).splitlines()[0]})",
+            f"{path} cannot be read as a sparse matrix ({(str(error) or 'too large').splitlines()[0]})",
             "A sparse LD matrix is what scipy.sparse.save_npz writes",
             "Copy or download the file again",
         ) from error

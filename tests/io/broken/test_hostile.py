@@ -71,7 +71,8 @@ def _version_3(path: Path, codecs: list[dict[str, Any]], shape: list[int], chunk
         "zarr_format": 3, "node_type": "array", "shape": shape, "data_type": "float64", "fill_value": 0.0,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}}, "attributes": {},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": [*codecs, {"name": "bytes", "configuration": {"endian": "little"}}], "dimension_names": ["n"],
+        "codecs": [*codecs, {"name": "bytes", "configuration": {"endian": "little"}}], 
+        "dimension_names": ["n"],
     }  # fmt: skip
     (array / "zarr.json").write_text(json.dumps(told))
     (array / "c" / "0").write_bytes(chunk)
@@ -83,8 +84,11 @@ PICKLE = {"id": "pickle", "protocol": 5}
 @pytest.mark.parametrize("filters", [[PICKLE], [{"id": "vlen-utf8"}, PICKLE], [{"id": "json2"}, PICKLE]])
 @pytest.mark.parametrize("read", [open_results, open_priors])
 def test_a_zarr_store_of_pickles_is_not_opened(
-    tmp_path: Path, filters: list[dict[str, Any]], read: Callable[[Path], Any], monkeypatch:
-    pytest.MonkeyPatch ) -> None:
+    tmp_path: Path,
+    filters: list[dict[str, Any]],
+    read: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Even where unpickling was allowed for other purposes."""
     monkeypatch.setattr("numcodecs.pickles.ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
     _version_2(tmp_path / "results.zarr", filters)
@@ -94,8 +98,9 @@ def test_a_zarr_store_of_pickles_is_not_opened(
 
 @pytest.mark.parametrize("codec", ["pickle", "numcodecs.pickle", "../../codec"])
 def test_an_unknown_codec_is_an_error(tmp_path: Path, codec: str) -> None:
-    _version_3(tmp_path / "results.zarr", [{"name": codec, "configuration": {}}], [1],
-    pickle.dumps(Harmful())) with pytest.raises(InputError, match=r"results\.zarr' cannot be read"):
+    codecs = [{"name": codec, "configuration": {}}]
+    _version_3(tmp_path / "results.zarr", codecs, [1], pickle.dumps(Harmful()))
+    with pytest.raises(InputError, match=r"results\.zarr' cannot be read"):
         open_results(tmp_path / "results.zarr")
 
 
