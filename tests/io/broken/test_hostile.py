@@ -71,7 +71,7 @@ def _version_3(path: Path, codecs: list[dict[str, Any]], shape: list[int], chunk
         "zarr_format": 3, "node_type": "array", "shape": shape, "data_type": "float64", "fill_value": 0.0,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}}, "attributes": {},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": [*codecs, {"name": "bytes", "configuration": {"endian": "little"}}], 
+        "codecs": [*codecs, {"name": "bytes", "configuration": {"endian": "little"}}],
         "dimension_names": ["n"],
     }  # fmt: skip
     (array / "zarr.json").write_text(json.dumps(told))
@@ -135,15 +135,13 @@ def test_code_in_r_files_is_not_run(tmp_path: Path, case: str) -> None:
     """It is refused, or read as the inert list of its words; no LD matrix and no weights come of it."""
     path = tmp_path / "weights.RDS"
     path.write_text(R[case])
-    try:
+    if case in ("a call", "a pointer"):
         held = read_r(path)
-    except InputError as error:
-        assert "weights.RDS cannot be read" in error.given
-        assert "saveRDS" in error.remedy
-    else:
-        assert case in ("a call", "a pointer")
         assert not isinstance(held, np.ndarray)
         assert not callable(held)
+        return
+    with pytest.raises(InputError, match=r"weights\.RDS cannot be read .* saveRDS"):
+        read_r(path)
 
 
 @pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])
