@@ -239,6 +239,18 @@ def simulate(
 def coloc(
     study: Annotated[Path, typer.Argument(help="The study file (TOML).", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.", show_default=False)],
+    between: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further pairs: all, or A,B of contexts, trait (of the study) and other traits; may be "
+            "repeated.",
+            show_default="all where there are other traits",
+        ),
+    ] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="NAME=STUDY: another trait, by its study file; may be repeated."),
+    ] = None,
     priors: Annotated[str, typer.Option(help="learned, or coloc-default: 1e-4, 1e-4, 1e-5.")] = "learned",
     results: Annotated[
         Path | None,
@@ -260,9 +272,10 @@ def coloc(
 ) -> None:
     """Does the expression of a gene share a causal variant with the trait: every pair of signals.
 
-    Writes coloc.tsv (a row per gene, context, ancestry and pair of signals), coloc_priors.tsv (p1, p2, p12
-    with intervals where they were learned), and coloc_sensitivity.tsv and .png (how the conclusion hangs on
-    p12).
+    With --between and --with also any two contexts or traits with one another. Writes coloc.tsv (a row per
+    gene, context, what it is paired with, ancestry and pair of signals), coloc_priors.tsv (p1, p2, p12 with
+    intervals where they were learned), coloc_sensitivity.tsv and .png (how the conclusion hangs on p12), and
+    coloc_clusters.tsv (which signals of several contexts and traits share a variant).
 
     A shared variant is a reason to look closer; it does not show that the gene acts on the trait.
     """
@@ -270,7 +283,8 @@ def coloc(
         from bayestwas.run.coloc import colocalize_study
 
         summary = colocalize_study(
-            study, out, priors=priors, results=results, seed=seed, workers=workers, overwrite=overwrite,
+            study, out, between=_pairs(between), others=_named(others, "--with"), priors=priors,
+            results=results, seed=seed, workers=workers, overwrite=overwrite,
             genes=tuple(gene) if gene else None, progress=not quiet,
         )  # fmt: skip
         for gene_name, context, grcp in summary.top:
@@ -279,6 +293,33 @@ def coloc(
         if summary.failed:
             typer.echo(f"Failed: {summary.failed} blocks; the column reason of coloc.tsv says why.", err=True)
             raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+def _named(given: list[str] | None, option: str) -> dict[str, str]:
+    """NAME=VALUE, repeated, as a dict."""
+    out: dict[str, str] = {}
+    for one in given or []:
+        name, sign, value = one.partition("=")
+        if not (name and sign and value) or name in out:
+            raise SettingsError(
+                f"{option} {one}",
+                f"{option} takes NAME=VALUE, every name once",
+                f"Give {option} height=VALUE, say",
+            )
+        out[name] = value
+    return out
+
+
+def _pairs(given: list[str] | None) -> str | list[tuple[str, str]] | None:
+    """all or trait, or pairs A,B."""
+    if not given:
+        return None
+    if len(given) == 1 and "," not in given[0]:
+        return given[0]
+    wrong = [one for one in given if len(one.split(",")) != 2]
+    if wrong:
+        raise SettingsError(f"--between {wrong[0]}", "A pair is two names with a comma", "Give --between A,B")
+    return [(one.split(",")[0], one.split(",")[1]) for one in given]
 
 
 @app.command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,8 @@ from bayestwas.fit.weight_priors import stored_priors
 
 Floats = NDArray[np.float64]
 FINISHED = "finished weights only: their signals are not known"
+TRAIT = "trait"  # of the study
+CONTEXT_TRAIT = "context x trait"
 NO_VARIANT = "no variant that both the panels and the GWAS can use"
 
 
@@ -42,17 +45,32 @@ class Pairs:
 
     Attributes
     ----------
-    table : gene, context, ancestry, block, signal, trait_signal, lead, trait_lead, shared_variant,
-        scp_given_h4, n_variants, learn (whether this row stands for its pair where priors are learned), and
-        acts_shared, acts: probability that the expression effect acts in the context, given H4, or not.
+    table : gene, block, context, other (what the context is paired with: TRAIT, another context, another
+        trait), ancestry, signal, trait_signal (of the other), lead, trait_lead, shared_variant,
+        scp_given_h4, n_variants, learn (whether this row stands for its pair where priors are learned), kind
+        (priors are learned apart for each), and acts_shared, acts: probability that the expression effect
+        acts in the context, given H4, or not.
     sums, cluster : of the pair; see `engine.coloc`.
     skipped : gene, block, reason of genes without any row.
+    units : signals of every gene that may form clusters.
     """
 
     table: pd.DataFrame
     sums: PairSums
     cluster: Floats
     skipped: pd.DataFrame
+    units: tuple[Units, ...] = ()
+
+
+class Units(NamedTuple):
+    """Signals at one locus: `lbf` (T, m) of every one over the variants that all have, their names
+    (context or trait, number), and the variants."""
+
+    gene: str
+    block: str
+    names: tuple[tuple[str, int], ...]
+    lbf: Floats
+    variants: NDArray[np.str_]
 
 
 def locus_pairs(
@@ -76,7 +94,7 @@ def locus_pairs(
     near = None if sizes is None else Near(trait.near, sizes.near)
     told = {ancestry: trait.signals(ancestry, second) for ancestry in ancestries}
     variants = np.asarray(locus[names.VARIANT]).astype(str)
-    fitted = _with_signals(weights)
+    fitted = genes_with_signals(weights)
     everyone = [str(gene) for gene in weights[names.MARGINALS].dataset[names.GENE].values]
     parts: list[Pairs] = []
     skipped = _without_weights(locus, everyone)
@@ -104,7 +122,7 @@ def locus_pairs(
 def coloc_sizes(locus: xr.DataTree, weights: xr.DataTree, settings: Settings) -> LocusSizes | None:
     """`locus_sizes` where there is something to pair: None for weights of a sampler or of others alone,
     without a GWAS, and where LD is known within models only."""
-    known = "score" in weights[names.CONSTANT].dataset and _with_signals(weights)
+    known = "score" in weights[names.CONSTANT].dataset and genes_with_signals(weights)
     if not known or not locus[names.GWAS].sizes[names.ANCESTRY] or locus.attrs.get("gene_level", False):
         return None
     return locus_sizes(locus, weights, fit_trait(locus, settings))
@@ -116,7 +134,7 @@ def locus_sizes(locus: xr.DataTree, weights: xr.DataTree, trait: TraitFit) -> Lo
     log_weight = enrichment(locus, stored_priors(weights))
     second = trait.by_size()
     parts, genes, shares = [], [], Shares((), np.empty(0))
-    for gene in _with_signals(weights):
+    for gene in genes_with_signals(weights):
         own = gene_fit(locus, weights, gene)
         if not _measured(own, ALL):
             continue
@@ -160,7 +178,7 @@ def _check(weights: xr.DataTree) -> None:
         )
 
 
-def _with_signals(weights: xr.DataTree) -> list[str]:
+def genes_with_signals(weights: xr.DataTree) -> list[str]:
     """Genes that were fitted; those that have finished weights only were not."""
     window = weights[names.CONSTANT].dataset["window"]
     fitted = window.transpose(names.GENE, ...).values.any(axis=1)
@@ -186,16 +204,33 @@ def gene_pairs(
     log_weight: Floats | None,
     share: Floats | None = None,
     near: Near | None = None,
+    other: str = TRAIT,
 ) -> Pairs:
-    """The pairs of one gene with the trait; no rows where they have no variant in common."""
+    """The pairs of one gene with a trait; no rows where they have no variant in common."""
     signals = own.signals(ancestry, share)
-    index = np.flatnonzero(np.isfinite(signals.lbf[0]) & np.isfinite(trait.lbf[0]))
+    found = signal_pairs(signals, own.contexts, trait, variants, log_weight, near)
+    found.table["ancestry"], found.table["other"], found.table["kind"] = ancestry, other, CONTEXT_TRAIT
+    found.table["learn"] &= ancestry == ALL
+    return found
+
+
+def signal_pairs(
+    one: Signals,
+    contexts: Sequence[str],
+    two: Signals,
+    variants: NDArray[np.str_],
+    log_weight: Floats | None,
+    near: Near | None,
+) -> Pairs:
+    """All pairs of signals of two sides, a row for each of the `contexts` that those of the first may act in;
+    without ancestry, other and kind. No rows where they have no variant in common."""
+    index = np.flatnonzero(np.isfinite(one.lbf[0]) & np.isfinite(two.lbf[0]))
     if len(index) == 0:
         return nothing()
-    first = Signals(signals.number, signals.lbf[:, index], signals.acts[:, :, index])
-    second = Signals(trait.number, trait.lbf[:, index], trait.acts[:, :, index])
+    first = Signals(one.number, one.lbf[:, index], one.acts[:, :, index])
+    second = Signals(two.number, two.lbf[:, index], two.acts[:, :, index])
     weight = None if log_weight is None else log_weight[index]
-    measured = [c for c in range(len(own.contexts)) if first.acts[c].any()]
+    measured = [c for c in range(len(contexts)) if first.acts[c].any()]
     left, right = _every(len(first.lbf), len(second.lbf))
     lbf1, lbf2 = first.lbf[left], second.lbf[right]
     close = None if near is None else Near(near.variants[np.ix_(index, index)], near.log_weight)
@@ -211,8 +246,7 @@ def gene_pairs(
         tables.append(
             pd.DataFrame(
                 {
-                    "context": own.contexts[c],
-                    "ancestry": ancestry,
+                    "context": contexts[c],
                     "signal": first.number[left],
                     "trait_signal": second.number[right],
                     "lead": names_here[alone.argmax(axis=1)][left],
@@ -220,7 +254,7 @@ def gene_pairs(
                     "shared_variant": names_here[best],
                     "scp_given_h4": given[np.arange(len(given)), best],
                     "n_variants": len(index),
-                    "learn": (ancestry == ALL) & (foremost[left] == c),
+                    "learn": foremost[left] == c,
                     "acts_shared": np.einsum("nj,nj->n", first.acts[c][left], given),
                     "acts": acts[c][left],
                 }
@@ -232,8 +266,9 @@ def gene_pairs(
 
 
 def nothing() -> Pairs:
-    columns = ["gene", "block", "context", "ancestry", "signal", "trait_signal", "lead", "trait_lead",
-               "shared_variant", "scp_given_h4", "n_variants", "learn", "acts_shared", "acts"]  # fmt: skip
+    columns = ["gene", "block", "context", "other", "kind", "ancestry", "signal", "trait_signal", "lead",
+               "trait_lead", "shared_variant", "scp_given_h4", "n_variants", "learn", "acts_shared",
+               "acts"]  # fmt: skip
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
     none = PairSums(np.zeros((0, 5)), np.zeros((0, 5)))
     return Pairs(empty.drop(columns=["gene", "block"]), none, np.zeros(0), pd.DataFrame())
@@ -242,13 +277,15 @@ def nothing() -> Pairs:
 def joined_pairs(parts: Sequence[Pairs]) -> Pairs:
     """The rows of all parts, in order."""
     filled = [part for part in parts if len(part.table)]
+    units = tuple(one for part in parts for one in part.units)
     told = [part.skipped for part in parts if len(part.skipped)]
     skipped = (
         pd.concat(told, ignore_index=True) if told else pd.DataFrame(columns=["gene", "reason", "block"])
     )
     if not filled:
         empty = nothing()
-        return Pairs(empty.table.assign(gene=pd.Series(dtype=object)), empty.sums, empty.cluster, skipped)
+        named = empty.table.assign(gene=pd.Series(dtype=object))
+        return Pairs(named, empty.sums, empty.cluster, skipped, units)
     return Pairs(
         pd.concat([part.table for part in filled], ignore_index=True),
         PairSums(
@@ -257,4 +294,5 @@ def joined_pairs(parts: Sequence[Pairs]) -> Pairs:
         ),
         np.concatenate([part.cluster for part in filled]),
         skipped,
+        units,
     )

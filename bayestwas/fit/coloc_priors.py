@@ -51,6 +51,10 @@ class PriorDraws:
         """Geometric means of the draws."""
         return ColocPriors(*(float(np.exp(np.log(p).mean())) for p in self.of(context)))
 
+    def overall(self) -> ColocPriors:
+        """Geometric means over draws and contexts."""
+        return ColocPriors(*(float(np.exp(np.log(p).mean())) for p in self.draws))
+
 
 def given_priors(priors: str | ColocPriors) -> PriorDraws:
     """Priors that are not learned: numbers, or those of coloc. Raises SettingsError for others."""
@@ -68,6 +72,17 @@ def given_priors(priors: str | ColocPriors) -> PriorDraws:
     arrays = np.array([[[float(p)]] for p in chosen])
     source = DEFAULT if isinstance(priors, str) else "given"
     return PriorDraws((ALL_CONTEXTS,), arrays, source, _table((ALL_CONTEXTS,), arrays, source))
+
+
+def joined_draws(parts: Sequence[PriorDraws]) -> PriorDraws:
+    """Priors that were learned apart, as one."""
+    fewest = min(part.draws.shape[1] for part in parts)
+    return PriorDraws(
+        tuple(name for part in parts for name in part.contexts),
+        np.concatenate([part.draws[:, :fewest] for part in parts], axis=2),
+        parts[0].source,
+        pd.concat([part.table for part in parts], ignore_index=True),
+    )
 
 
 def learn_priors(

@@ -174,20 +174,28 @@ class GenePairs:
 @dataclass(frozen=True)
 class TraitFit:
     """The trait of one locus, fine-mapped with direct effects; `signals` are taken per ancestry. `near`
-    (p, p): which variants are in LD."""
+    (p, p): which variants are in LD. `place` (p,): where its fit has the variants of the locus, -1 where it
+    lacks one; None: its fit is of this locus."""
 
     ancestries: tuple[str, ...]
     source: Source
     near: NDArray[np.bool_]
+    place: NDArray[np.intp] | None = None
 
     def signals(self, ancestry: str = ALL, share: Floats | None = None) -> Signals:
         """Of all ancestries together, or of one."""
         keep = _chosen(self.ancestries, ancestry)
-        return self.source.signals(keep, [keep], share)
+        found = self.source.signals(keep, [keep], share)
+        return Signals(found.number, self._here(found.lbf, -np.inf), self._here(found.acts, 0.0))
 
     def by_size(self) -> Floats:
         """(Q, L, p) of all ancestries together."""
-        return self.source.by_size(_chosen(self.ancestries, ALL))[0]
+        return self._here(self.source.by_size(_chosen(self.ancestries, ALL))[0], -np.inf)
+
+    def _here(self, values: Floats, absent: float) -> Floats:
+        if self.place is None:
+            return values
+        return np.where(self.place >= 0, values[..., self.place], absent)
 
 
 def _chosen(ancestries: Sequence[str], ancestry: str) -> NDArray[np.intp]:
@@ -226,6 +234,21 @@ class GeneFit:
         found = self.source.signals(np.concatenate(used), used, share)
         lbf = np.full((len(found.lbf), self.variants), -np.inf)
         acts = np.zeros((len(used), *lbf.shape))
+        lbf[:, self.index], acts[:, :, self.index] = found.lbf, found.acts
+        return Signals(found.number, lbf, acts)
+
+    def in_context(self, context: str, ancestry: str = ALL, share: Floats | None = None) -> Signals | None:
+        """From the data of one context alone, given the other effects; None where it was not measured."""
+        if context not in self.contexts:
+            return None
+        used = self._studies(ancestry)[self.contexts.index(context)]
+        if not len(used):
+            return None
+        found = self.source.signals(used, [used], share)
+        lbf, acts = (
+            np.full((len(found.lbf), self.variants), -np.inf),
+            np.zeros((1, len(found.lbf), self.variants)),
+        )
         lbf[:, self.index], acts[:, :, self.index] = found.lbf, found.acts
         return Signals(found.number, lbf, acts)
 

@@ -11,9 +11,9 @@ from bayestwas import names
 from bayestwas.report.tables import REAL, SIMULATED, write_table
 
 COLUMNS = (
-    "gene", "block", "context", "ancestry", "signal", "trait_signal", "lead", "trait_lead", "n_variants",
-    "h0", "h1", "h2", "h3", "h4", "rcp", "lcp", "grcp", "glcp", "bayesian_fdr", "shared_variant", "scp",
-    "p12_needed", "status", "reason", "data",
+    "gene", "block", "context", "other", "ancestry", "signal", "trait_signal", "lead", "trait_lead",
+    "n_variants", "h0", "h1", "h2", "h3", "h4", "rcp", "lcp", "grcp", "glcp", "bayesian_fdr",
+    "shared_variant", "scp", "p12_needed", "status", "reason", "data",
 )  # fmt: skip
 COUNTS = ("signal", "trait_signal", "n_variants")
 PROBABILITIES = ("h0", "h1", "h2", "h3", "h4", "rcp", "lcp", "grcp", "glcp", "bayesian_fdr", "scp")
@@ -42,27 +42,30 @@ def write_coloc(
     priors: pd.DataFrame,
     sensitivity: pd.DataFrame,
     simulated: bool,
-    figure: bool = True,
+    clusters: pd.DataFrame | None = None,
 ) -> list[Path]:
-    """Write coloc.tsv, coloc_priors.tsv, coloc_sensitivity.tsv and, where there is something to draw, its
-    figure."""
+    """Write coloc.tsv, coloc_priors.tsv, coloc_sensitivity.tsv, coloc_clusters.tsv where there are any, and,
+    where there is something to draw, the figure of the sensitivity."""
     label = SIMULATED if simulated else REAL
     tables = {
         "coloc.tsv": table,
         "coloc_priors.tsv": priors.assign(data=label),
         "coloc_sensitivity.tsv": sensitivity.assign(data=label),
     }
+    if clusters is not None and len(clusters):
+        tables["coloc_clusters.tsv"] = clusters.assign(data=label)
     paths = []
     for name, values in tables.items():
         write_table(values, folder / name)
         paths.append(folder / name)
-    if figure and len(sensitivity):
+    if len(sensitivity):
         paths.append(draw_sensitivity(sensitivity, simulated, folder / "coloc_sensitivity.png"))
     return paths
 
 
 def draw_sensitivity(sensitivity: pd.DataFrame, simulated: bool, path: Path) -> Path:
-    """GRCP along p12, one panel per gene-context with the highest GRCP; shaded where it is at least 0.5."""
+    """GRCP along p12, one panel per pair with the highest GRCP; shaded where it is on the same side of 0.5 as
+    at the p12 of the result."""
     from bayestwas.report.style import (
         DIRECT,
         GENE,
@@ -75,7 +78,7 @@ def draw_sensitivity(sensitivity: pd.DataFrame, simulated: bool, path: Path) -> 
         write_title,
     )  # fmt: skip
 
-    keys = ["gene", "context"]
+    keys = ["gene", "block", "context", "other"]
     used = sensitivity[sensitivity["used"]].sort_values("grcp", ascending=False, kind="stable").head(DRAWN)
     columns, rows = 4, -(-len(used) // 4)
     figure = new_figure(0.9 + 1.75 * rows)
@@ -89,30 +92,42 @@ def draw_sensitivity(sensitivity: pd.DataFrame, simulated: bool, path: Path) -> 
         axis.set_visible(False)
     for axis, (_, one) in zip(axes.ravel(), used.iterrows(), strict=False):
         curve = sensitivity[(sensitivity[keys] == one[keys]).all(axis=1)]
-        holds = curve["grcp"].to_numpy() >= 0.5
+        holds = curve["holds"].to_numpy(dtype=bool)
         axis.fill_between(curve["p12"], 0, 1, where=holds, color=GENE, alpha=0.18, linewidth=0)
         axis.plot(curve["p12"], curve["grcp"], color=DIRECT, linewidth=1.4)
         axis.plot([one["p12"]], [one["grcp"]], "o", color="black", markersize=4)
         axis.axhline(0.5, **THRESHOLD_LINE)
         axis.set_xscale("log")
         axis.set_ylim(-0.03, 1.03)
-        axis.set_title(f"{one['gene']}, {one['context']}", fontsize=SMALL, loc="left")
+        axis.set_title(_title(one), fontsize=SMALL, loc="left")
         axis.tick_params(labelsize=SMALL)
         for side in ("top", "right"):
             axis.spines[side].set_color(GREY)
     for row in axes:
         row[0].set_ylabel("GRCP", fontsize=MEDIUM)
     figure.text(
-        0.5, 0.12 / height, "p12, prior odds of acting on both; point: as used; shaded: GRCP >= 0.5",
+        0.5, 0.12 / height, "p12, prior odds of acting on both; point: as used; shaded: same side of one half",
         ha="center", fontsize=MEDIUM,
     )  # fmt: skip
     save_figure(figure, path)
     return path
 
 
+def _title(row: pd.Series) -> str:
+    """Gene and context, and what it is paired with unless that is the trait of the study."""
+    return f"{row['gene'] or row['block']}, {_paired(row)}"
+
+
+def _paired(row: pd.Series) -> str:
+    return str(row["context"]) if row["other"] == "trait" else f"{row['context']} x {row['other']}"
+
+
 def top_pairs(table: pd.DataFrame, most: int = 10) -> list[tuple[str, str, float]]:
-    """Gene, context and GRCP of the gene-contexts with the highest GRCP, all ancestries together."""
+    """Gene, context (x other) and GRCP of the pairs with the highest GRCP, all ancestries together."""
     fitted = table[(table["status"] == names.OK) & (table["ancestry"] == "all")]
-    best = fitted.drop_duplicates(["gene", "context"]).sort_values("grcp", ascending=False, kind="stable")
-    values = best.head(most)[["gene", "context", "grcp"]].to_numpy(dtype=object)
-    return [(str(gene), str(context), float(np.float64(grcp))) for gene, context, grcp in values]
+    best = fitted.drop_duplicates(["gene", "block", "context", "other"]).sort_values(
+        "grcp", ascending=False, kind="stable"
+    )
+    rows = [row for _, row in best.head(most).iterrows()]
+    told = [(row["gene"] or row["block"], _paired(row), float(row["grcp"])) for row in rows]
+    return [(str(gene), paired, grcp) for gene, paired, grcp in told]

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.results import STORE, open_priors
 from bayestwas.engine.coloc_sizes import Sizes
 from bayestwas.engine.weights import WeightPriors
 from bayestwas.errors import BayestwasError, InputError
-from bayestwas.fit.coloc import Colocalization, concluded
-from bayestwas.fit.coloc_pairs import Pairs, locus_pairs, locus_sizes
-from bayestwas.fit.coloc_priors import LEARNED, given_priors, learned_sizes
-from bayestwas.fit.coloc_signals import LocusSizes, fit_trait
+from bayestwas.fit.coloc import Colocalization, all_pairs, concluded, sizes_of, trait_sizes, traits_here
+from bayestwas.fit.coloc_between import Wanted, wanted_pairs
+from bayestwas.fit.coloc_pairs import TRAIT, Pairs
+from bayestwas.fit.coloc_priors import LEARNED, given_priors
+from bayestwas.fit.coloc_signals import LocusSizes
 from bayestwas.fit.settings import Settings
 from bayestwas.fit.study import Lost, Mapper
 from bayestwas.fit.weight_priors import from_json
@@ -52,6 +54,8 @@ def colocalize_study(
     study_path: Path | str,
     out: Path | str,
     *,
+    between: str | Sequence[tuple[str, str]] | None = None,
+    others: Mapping[str, Path | str] | None = None,
     priors: str = LEARNED,
     results: Path | str | None = None,
     seed: int = 1,
@@ -64,6 +68,7 @@ def colocalize_study(
 
     Parameters
     ----------
+    between, others : as in `fit.coloc.colocalize`, the others as study files with the same blocks.
     priors : "learned" or "coloc-default". results : folder of an earlier run of the same study, whose learned
         priors of expression weights are used; None: the documented defaults. The others are those of
         `run_study`.
@@ -80,15 +85,22 @@ def colocalize_study(
         study = read_study(study_path)
         if genes is not None:
             study = replace(study, genes=tuple(dict.fromkeys(genes)))
+        told = [panel.context for panel in study.panels] + [panel.context for panel in study.eqtl]
+        contexts = dict.fromkeys([*told, *(panel.context for panel in study.weights)])
+        wanted = wanted_pairs(between, [*contexts], [*(others or {})])
         harmonised = harmonise(study)
-        for note in harmonised.notes:
+        further = {name: harmonise(read_study(path)) for name, path in (others or {}).items()}
+        for note in (*harmonised.notes, *_blocks_in_common(harmonised, further)):
             watch.note(note)
         with replacing_folder(out) as folder, executor(workers) as mapper:
-            parts, sizes, failed = _fit(harmonised, weight_priors, priors == LEARNED, mapper, watch)
+            job = _Job(weight_priors, wanted, priors == LEARNED)
+            parts, sizes, failed = _fit(harmonised, further, job, mapper, watch)
             result = concluded(parts, priors, seed, study.simulated, watch, sizes)
             unfitted = _unfitted(harmonised, result, failed)
             table = coloc_table(result.pairs, unfitted, study.simulated)
-            written = write_coloc(folder, table, result.priors, result.sensitivity, study.simulated)
+            written = write_coloc(
+                folder, table, result.priors, result.sensitivity, study.simulated, clusters=result.clusters
+            )
     return ColocSummary(
         result, table, out, tuple(out / path.name for path in written), tuple(top_pairs(table)), len(failed)
     )
@@ -108,24 +120,63 @@ def _weight_priors(results: Path | str | None) -> WeightPriors:
     return WeightPriors() if told is None else from_json(str(told))
 
 
+class _Job(NamedTuple):
+    """What is asked of every block."""
+
+    weight_priors: WeightPriors
+    wanted: Wanted
+    learn: bool
+
+
+class _Source(NamedTuple):
+    """How a block is read, and the same block of other studies."""
+
+    locus: LocusReader
+    others: dict[str, LocusReader]
+
+
+def _blocks_in_common(harmonised: Harmonised, others: Mapping[str, Harmonised]) -> list[str]:
+    """What to say of blocks that another study does not have. Raises InputError where it has none."""
+    notes, own = [], {str(block) for block in harmonised.blocks["block"]}
+    for name, other in others.items():
+        missing = own - {str(block) for block in other.blocks["block"]}
+        if missing == own:
+            raise InputError(
+                f"the study of '{name}' has none of the blocks of the first",
+                "Traits are compared block by block",
+                "Give both studies the same blocks, in one build",
+            )
+        if missing:
+            notes.append(f"{len(missing)} blocks are not in the study of {name}: no pairs with it there")
+    return notes
+
+
 def _fit(
-    harmonised: Harmonised, weight_priors: WeightPriors, learn: bool, mapper: Mapper, watch: Watch
+    harmonised: Harmonised, others: Mapping[str, Harmonised], job: _Job, mapper: Mapper, watch: Watch
 ) -> tuple[list[Pairs], Sizes | None, dict[str, str]]:
     """The pairs of every block with a gene to fit, the sizes of effects if they are learned, and the reasons
     of the blocks that failed."""
-    wanted = set(harmonised.genes["block"])
-    blocks = harmonised.blocks[harmonised.blocks["block"].isin(wanted) & (harmonised.blocks["n_genes"] > 0)]
+    chosen = set(harmonised.genes["block"])
+    blocks = harmonised.blocks[harmonised.blocks["block"].isin(chosen) & (harmonised.blocks["n_genes"] > 0)]
     held = [str(block) for block in blocks["block"]]
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
-        items = [(Path(scratch) / f"{i}.pickle", harmonised.reader(block)) for i, block in enumerate(held)]
-        draw = partial(_block_fit, priors=weight_priors)
+        items = [
+            (Path(scratch) / f"{i}.pickle", _source(harmonised, others, block))
+            for i, block in enumerate(held)
+        ]
+        draw = partial(_block_fit, priors=job.weight_priors)
         told = _sorted(held, watch("Signals", mapper.map(draw, items), len(items)))
-        sizes = learned_sizes(list(told.good.values())) if learn else None
+        sizes = sizes_of(list(told.good.values())) if job.learn else {}
         fitted = [(block, item[0]) for block, item in zip(held, items, strict=True) if block in told.good]
-        task = partial(_block_pairs, sizes=sizes)
+        task = partial(_block_pairs, wanted=job.wanted, sizes=sizes)
         done = mapper.map(task, [path for _, path in fitted])
         pairs = _sorted([block for block, _ in fitted], watch("Colocalization", done, len(fitted)))
-    return list(pairs.good.values()), sizes, told.failed | pairs.failed
+    return list(pairs.good.values()), sizes.get(TRAIT), told.failed | pairs.failed
+
+
+def _source(harmonised: Harmonised, others: Mapping[str, Harmonised], block: str) -> _Source:
+    held = {name: other for name, other in others.items() if block in set(other.blocks["block"])}
+    return _Source(harmonised.reader(block), {name: other.reader(block) for name, other in held.items()})
 
 
 class _Sorted(NamedTuple):
@@ -144,30 +195,38 @@ def _sorted(blocks: Sequence[str], results: Iterable[Any]) -> _Sorted:
     return out
 
 
-def _block_fit(item: tuple[Path, LocusReader], priors: WeightPriors) -> LocusSizes | str:
+def _block_fit(item: tuple[Path, _Source], priors: WeightPriors) -> dict[str, LocusSizes] | str:
     """Fit the signals of one block and keep them in the run's own scratch folder; what they say about the
     sizes of effects, or why there are none."""
     path, source = item
     try:
-        locus, settings = source(), Settings()
-        weights, trait = fit_weights(locus, priors=priors, settings=settings), fit_trait(locus, settings)
-        path.write_bytes(pickle.dumps((source, weights, trait)))
-        return locus_sizes(locus, weights, trait)
+        locus, settings = source.locus(), Settings()
+        weights = fit_weights(locus, priors=priors, settings=settings)
+        traits = traits_here(locus, {name: read() for name, read in source.others.items()}, settings)
+        path.write_bytes(pickle.dumps((source, weights, traits)))
+        return trait_sizes(locus, weights, traits)
     except BayestwasError as error:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
 
-def _block_pairs(path: Path, sizes: Sizes | None) -> Pairs | str:
+def _block_pairs(path: Path, wanted: Wanted, sizes: Mapping[str, Sizes]) -> Pairs | str:
     """The pairs of one block, or why there are none."""
     try:
-        source, weights, trait = pickle.loads(path.read_bytes())
-        return locus_pairs(source(), weights, trait=trait, sizes=sizes)
+        source, weights, traits = pickle.loads(path.read_bytes())
+        here = tuple(pair for pair in wanted if not _elsewhere(pair, source, weights))
+        return all_pairs(source.locus(), weights, traits, here, sizes)
     except BayestwasError as error:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
+
+
+def _elsewhere(pair: tuple[str, str], source: _Source, weights: xr.DataTree) -> bool:
+    """Whether a pair names what this block lacks."""
+    contexts = [str(name) for name in weights[names.MARGINALS].dataset[names.CONTEXT].values]
+    return bool(set(pair) - {TRAIT, *contexts, *source.others})
 
 
 def _unfitted(harmonised: Harmonised, result: Colocalization, failed: dict[str, str]) -> pd.DataFrame:

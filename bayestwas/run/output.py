@@ -29,6 +29,7 @@ WRITTEN = (
     "locus-*.png",
     "coloc.tsv",
     "coloc_priors.tsv",
+    "coloc_clusters.tsv",
     "coloc_sensitivity.tsv",
     "coloc_sensitivity.png",
     STORE,

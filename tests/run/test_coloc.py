@@ -41,9 +41,39 @@ def test_a_study_in_and_tables_out(study: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
 
 
+def test_contexts_and_traits_with_one_another(study: Path, tmp_path: Path) -> None:
+    """The study as another trait of itself: the rows of the two traits agree, and a table of clusters."""
+    out = tmp_path / "out"
+    command = ["coloc", str(study), "--out", str(out), "--priors", "coloc-default", "-q", "-j", "1"]
+    done = CliRunner().invoke(app, [*command, "--with", f"again={study}"])
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(out / "coloc.tsv", sep="\t", keep_default_na=False)
+    keys = ["gene", "context", "ancestry", "signal", "trait_signal"]
+    one, two = (
+        table[(table["other"] == name) & (table["gene"] != "")]
+        .set_index(keys)["grcp"]
+        .astype(float)
+        .sort_index()
+        for name in ("trait", "again")
+    )
+    assert len(one)
+    pd.testing.assert_series_equal(one, two)
+    assert ((table["context"] == "trait") & (table["other"] == "again")).any()
+    clusters = pd.read_csv(out / "coloc_clusters.tsv", sep="\t")
+    assert clusters["members"].str.contains("again.1").any()
+    wrong = CliRunner().invoke(app, [*command, "--overwrite", "--between", "trait,nowhere"])
+    assert wrong.exit_code == 2
+    assert "nowhere" in wrong.output
+
+
 @pytest.mark.parametrize(
     ("extra", "told"),
-    [(["--priors", "flat"], "coloc-default"), (["--results", "."], "results.zarr")],
+    [
+        (["--priors", "flat"], "coloc-default"),
+        (["--with", "height"], "NAME=VALUE"),
+        (["--between", "a,b,c"], "two names"),
+        (["--results", "."], "results.zarr"),
+    ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_read(
     extra: list[str], told: str, tmp_path: Path
