@@ -106,7 +106,7 @@ def draw_sensitivity(sensitivity: pd.DataFrame, simulated: bool, path: Path) -> 
     for row in axes:
         row[0].set_ylabel("GRCP", fontsize=MEDIUM)
     figure.text(
-        0.5, 0.12 / height, "p12, prior odds of acting on both; point: as used; shaded: same side of one half",
+        0.5, 0.12 / height, "p12, prior odds of acting on both; point: as used; shaded: on its side of 0.5",
         ha="center", fontsize=MEDIUM,
     )  # fmt: skip
     save_figure(figure, path)
