@@ -3,7 +3,7 @@
     python tests/benchmarks/calibration/study.py --blocks 60 --seeds 1 2 3 4 5 --out calibration
 
 What is there already (the study folder, the table of a method) is not made again, so that a stopped run
-continues; --score-only scores what is there. Writes scores.tsv, reliability.tsv (observed frequency by bin of
+continues; --score-only scores what is there. Writes scores.tsv (and scores.md), reliability.tsv (observed frequency by bin of
 PIP), genes.tsv and grades.tsv into --out. A method whose program is not installed is left out, and said so.
 """
 
@@ -155,6 +155,35 @@ def grades(settings: Sequence[str], seeds: Sequence[int], blocks: int) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+def markdown(scores: pd.DataFrame) -> str:
+    """The scores as the table of docs/calibration.md."""
+    head = ("setting", "method", "causal", "AUPRC (s.e.)", "power", "false at 0.8 (95%)", "false at Bayesian FDR 5% (95%)",
+            "calibration error (s.e.)", "log score", "sets: coverage (95%), size")  # fmt: skip
+    lines = [head, ("---",) * len(head)]
+    for row in scores.to_dict("records"):
+        lines.append((
+            row["setting"], row["method"], str(row["causal"]), _number(row, "{auprc:.3f} ({auprc_se:.3f})"),
+            _number(row, "{power:.2f}"), _share(row, ""), _share(row, "_fdr0.05"),
+            _number(row, "{ece:.3f} ({ece_se:.3f})"), _number(row, "{log_score:.3f}"),
+            _number(row, "{coverage:.2f} of {sets:.0f} ({coverage_low:.2f}-{coverage_high:.2f}), {set_size:.1f}"),
+        ))  # fmt: skip
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _number(row: dict[str, object], form: str) -> str:
+    """Nothing where a number is not known."""
+    text = form.format_map({key: np.nan if value is None else value for key, value in row.items()})
+    return "" if "nan" in text else text
+
+
+def _share(row: dict[str, object], suffix: str) -> str:
+    called, false = row.get(f"called{suffix}", np.nan), row.get(f"false{suffix}", np.nan)
+    if not np.isfinite(float(str(false))):
+        return "none called" if called == 0 else ""
+    count = round(float(str(false)) * float(str(called)))
+    return f"{count} of {float(str(called)):.0f} ({row[f'false{suffix}_low']:.2f}-{row[f'false{suffix}_high']:.2f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING")
@@ -179,6 +208,7 @@ def main() -> None:
     form = {"sep": "\t", "index": False, "float_format": "%.6g"}
     scores = pd.DataFrame([scored(table) for table in known])
     scores.to_csv(args.out / "scores.tsv", **form)
+    (args.out / "scores.md").write_text(markdown(scores))
     bins = [
         calibration.calibration_bins(table["causal"], table["pip"]).assign(
             setting=table["setting"].iloc[0], method=table["method"].iloc[0]
