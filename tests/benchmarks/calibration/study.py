@@ -3,8 +3,9 @@
     python tests/benchmarks/calibration/study.py --blocks 60 --seeds 1 2 3 4 5 --out calibration
 
 What is there already (the study folder, the table of a method) is not made again, so that a stopped run
-continues; --score-only scores what is there. Writes scores.tsv (and scores.md), reliability.tsv (observed frequency by bin of
-PIP), genes.tsv and grades.tsv into --out. A method whose program is not installed is left out, and said so.
+continues; --score-only scores what is there. Writes scores.tsv (and scores.md), reliability.tsv (observed
+frequency by bin of PIP), genes.tsv and grades.tsv into --out. A method whose program is not installed is left
+out, and said so.
 """
 
 from __future__ import annotations
@@ -157,15 +158,18 @@ def grades(settings: Sequence[str], seeds: Sequence[int], blocks: int) -> pd.Dat
 
 def markdown(scores: pd.DataFrame) -> str:
     """The scores as the table of docs/calibration.md."""
-    head = ("setting", "method", "causal", "AUPRC (s.e.)", "power", "false at 0.8 (95%)", "false at Bayesian FDR 5% (95%)",
-            "calibration error (s.e.)", "log score", "sets: coverage (95%), size")  # fmt: skip
+    head = (
+        "setting", "method", "causal", "AUPRC (s.e.)", "power", "false at 0.8 (95%)",
+        "false at Bayesian FDR 5% (95%)", "calibration error (s.e.)", "log score", "sets: coverage (95%), size",
+    )  # fmt: skip
+    sets = "{coverage:.2f} of {sets:.0f} ({coverage_low:.2f}-{coverage_high:.2f}), {set_size:.1f}"
     lines = [head, ("---",) * len(head)]
     for row in scores.to_dict("records"):
         lines.append((
             row["setting"], row["method"], str(row["causal"]), _number(row, "{auprc:.3f} ({auprc_se:.3f})"),
             _number(row, "{power:.2f}"), _share(row, ""), _share(row, "_fdr0.05"),
             _number(row, "{ece:.3f} ({ece_se:.3f})"), _number(row, "{log_score:.3f}"),
-            _number(row, "{coverage:.2f} of {sets:.0f} ({coverage_low:.2f}-{coverage_high:.2f}), {set_size:.1f}"),
+            _number(row, sets),
         ))  # fmt: skip
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -180,8 +184,9 @@ def _share(row: dict[str, object], suffix: str) -> str:
     called, false = row.get(f"called{suffix}", np.nan), row.get(f"false{suffix}", np.nan)
     if not np.isfinite(float(str(false))):
         return "none called" if called == 0 else ""
-    count = round(float(str(false)) * float(str(called)))
-    return f"{count} of {float(str(called)):.0f} ({row[f'false{suffix}_low']:.2f}-{row[f'false{suffix}_high']:.2f})"
+    total = float(str(called))
+    low, high = row[f"false{suffix}_low"], row[f"false{suffix}_high"]
+    return f"{round(float(str(false)) * total)} of {total:.0f} ({low:.2f}-{high:.2f})"
 
 
 def main() -> None:
