@@ -160,7 +160,8 @@ def markdown(scores: pd.DataFrame) -> str:
     """The scores as the table of docs/calibration.md."""
     head = (
         "setting", "method", "causal", "AUPRC (s.e.)", "power", "false at 0.8 (95%)",
-        "false at Bayesian FDR 5% (95%)", "calibration error (s.e.)", "log score", "sets: coverage (95%), size",
+        "false at Bayesian FDR 5% (95%)", "calibration error (s.e.)", "log score",
+        "sets: coverage (95%), size",
     )  # fmt: skip
     sets = "{coverage:.2f} of {sets:.0f} ({coverage_low:.2f}-{coverage_high:.2f}), {set_size:.1f}"
     lines = [head, ("---",) * len(head)]
