@@ -24,6 +24,7 @@ _PUBLIC = {
     "check_study": "bayestwas.run.check",
     "colocalize": "bayestwas.fit.coloc",
     "colocalize_summaries": "bayestwas.fit.coloc_summary",
+    "colocalize_tables": "bayestwas.fit.coloc_tables",
     "combine_finished": "bayestwas.engine.classical",
     "fit_genes": "bayestwas.fit.gene_trait",
     "fit_weights": "bayestwas.fit.weights",

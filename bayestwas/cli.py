@@ -25,6 +25,8 @@ from bayestwas.errors import BayestwasError, InputError, SettingsError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bayestwas.engine.coloc import ColocPriors
+
 FINISHED_WITH_FAILURES = 1
 COULD_NOT_RUN = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -293,6 +295,84 @@ def coloc(
         if summary.failed:
             typer.echo(f"Failed: {summary.failed} blocks; the column reason of coloc.tsv says why.", err=True)
             raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+@app.command(
+    name="coloc-tables",
+    epilog="Example: [bold]bayestwas coloc-tables --eqtl T_cell=eqtl.tsv.gz --n T_cell=167 "
+    "--gwas lymphocytes=gwas.vcf.gz --n lymphocytes=171643 --out coloc[/bold]",
+)
+def coloc_tables(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.", show_default=False)],
+    eqtl: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: eQTL summary statistics; may be repeated.")
+    ] = None,
+    gwas: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: GWAS summary statistics; may be repeated.")
+    ] = None,
+    n: Annotated[list[str] | None, typer.Option("--n", help="NAME=PEOPLE of a table.")] = None,
+    covariates: Annotated[
+        list[str] | None, typer.Option(help="NAME=NUMBER of covariates of an eQTL table.")
+    ] = None,
+    cases: Annotated[
+        list[str] | None, typer.Option(help="NAME=SHARE of cases, of a case-control trait.")
+    ] = None,
+    region: Annotated[str, typer.Option(help="chromosome:start-end; needed without eQTL tables.")] = "",
+    priors: Annotated[
+        str, typer.Option(help="coloc-default (1e-4,1e-4,1e-5), learned over all pairs, or p1,p2,p12.")
+    ] = "coloc-default",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier tables.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Colocalization from summary statistics alone, without LD: one signal per trait and gene.
+
+    Any two of the tables, per gene of the eQTL tables, and which of all share a variant. Files of the eQTL
+    Catalogue, GTEx, tensorQTL and FastQTL, and every GWAS layout that a study takes, all of one build. Writes
+    the tables of bayestwas coloc.
+    """
+    with _one_message():
+        from bayestwas.run.coloc_tables import Files, colocalize_files
+
+        files = Files(
+            _named(eqtl, "--eqtl"), _named(gwas, "--gwas"), _numbers(n, "--n"),
+            {name: int(value) for name, value in _numbers(covariates, "--covariates").items()},
+            _numbers(cases, "--cases"), region,
+        )  # fmt: skip
+        summary = colocalize_files(
+            files, out, priors=_coloc_priors(priors), seed=seed, overwrite=overwrite, progress=not quiet
+        )
+        for gene_name, pair, h4 in summary.top:
+            typer.echo(f"{gene_name}\t{pair}\tH4 {h4:.3f}")
+        typer.echo(f"Tables in {summary.out}: {', '.join(path.name for path in summary.written)}")
+
+
+def _numbers(given: list[str] | None, option: str) -> dict[str, float]:
+    """NAME=NUMBER, repeated."""
+    out = {}
+    for name, value in _named(given, option).items():
+        try:
+            out[name] = float(value)
+        except ValueError as error:
+            raise SettingsError(
+                f"{option} {name}={value}", f"{option} takes NAME=NUMBER", f"Give {option} {name}=1000, say"
+            ) from error
+    return out
+
+
+def _coloc_priors(text: str) -> str | ColocPriors:
+    """A name of priors, or the three numbers."""
+    if "," not in text:
+        return text
+    from bayestwas.engine.coloc import ColocPriors
+
+    try:
+        p1, p2, p12 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SettingsError(
+            f"--priors {text}", "Priors are three numbers: p1,p2,p12", "Give --priors 1e-4,1e-4,1e-6, say"
+        ) from error
+    return ColocPriors(p1, p2, p12)
 
 
 def _named(given: list[str] | None, option: str) -> dict[str, str]:

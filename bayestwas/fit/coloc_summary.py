@@ -75,10 +75,10 @@ def colocalize_summaries(
     unreliable. Raises InputError for missing columns and rows of one variant that disagree, SettingsError for
     a share of cases outside 0 to 1.
     """
-    trait = _once(second.table, "the second trait")
+    trait = once(second.table, "the second trait")
     groups = [("", first.table)] if by is None else list(_grouped(first.table, by))
     rows = [
-        _one(str(name), SummaryTrait(_once(table, str(name) or "the first trait"), first.cases, first.sd),
+        _one(str(name), SummaryTrait(once(table, str(name) or "the first trait"), first.cases, first.sd),
              SummaryTrait(trait, second.cases, second.sd), priors, level)
         for name, table in groups
     ]  # fmt: skip
@@ -145,7 +145,7 @@ def _numbers(table: pd.DataFrame, name: str) -> Floats:
     return pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
 
 
-def _once(table: pd.DataFrame, what: str) -> pd.DataFrame:
+def once(table: pd.DataFrame, what: str) -> pd.DataFrame:
     """The table with one row per variant; rows that are repeated (under several rsIDs, say) must agree."""
     _require(table, ["variant"], what)
     known = [name for name in ("beta", "se", "z") if name in table]
