@@ -173,6 +173,7 @@ def _all_genes(study: Study) -> pd.DataFrame:
     others = (*study.eqtl, *study.weights)
     tables = [panel_genes(study), *(weight_genes(panel).set_index("gene") for panel in others)]
     known = pd.concat([table for table in tables if len(table)] or tables[:1])
+    known = pd.concat([known[known["tss"] > 0], known[known["tss"] <= 0]])  # a table that knows the place
     return known[~known.index.duplicated()]
 
 

@@ -52,14 +52,13 @@ class EqtlRows:
 
 
 def weight_genes(panel: WeightPanel) -> pd.DataFrame:
-    """gene, chromosome, tss of the placed genes of finished weights."""
-    genes = panel.weights.genes
-    placed = genes[genes["tss"] > 0]
+    """gene, chromosome, tss of the genes of finished weights; a TSS of 0 where none is known."""
+    placed = panel.weights.genes
     return pd.DataFrame(
         {
             "gene": placed.index.astype(str).to_numpy(dtype=object),
             "chromosome": chromosome_labels(placed["chromosome"]),
-            "tss": placed["tss"].to_numpy(dtype=np.int64),
+            "tss": np.maximum(placed["tss"].to_numpy(dtype=np.int64), 0),
         }
     )
 

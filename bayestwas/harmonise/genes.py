@@ -111,7 +111,7 @@ def with_neighbours(known: pd.DataFrame, requested: Sequence[str], blocks: pd.Da
     asked = known.index.isin(list(requested))
     chosen = known[asked | ((number >= 0) & np.isin(number, number[asked]))]
     places = zip(chosen["chromosome"], chosen["tss"], chosen.index, strict=True)
-    key = [(chromosome_order(chromosome), tss, str(gene)) for chromosome, tss, gene in places]
+    key = [(tss <= 0, chromosome_order(chromosome), tss, str(gene)) for chromosome, tss, gene in places]
     return chosen.iloc[sorted(range(len(key)), key=key.__getitem__)]
 
 

@@ -27,6 +27,7 @@ from bayestwas.io.rfiles import read_r
 from bayestwas.io.tables import read_pieces, read_table, require_file
 
 _PIECE = 1 << 20  # rows of a covariance file at a time
+NO_WEIGHT = "its model has no weight other than zero"
 _COVARIANCE = ("GENE", "RSID1", "RSID2", "VALUE")
 
 
@@ -230,8 +231,14 @@ def read_fusion(path: str | Path, model: str | None = None, name: str | None = N
         index=pd.Index(listed["ID"].astype(str), name="gene"),
     )
     notes = (f"{path.name}: {len(empty)} models without a weight, first {empty[0]}",) if empty else ()
-    genes = genes[~genes.index.duplicated()].loc[list(pd.unique(table["gene"]))]
+    genes = _with_reasons(genes[~genes.index.duplicated()], table)
     return FinishedWeights(name or path.name, table, PER_GENOTYPE_SD, genes, {}, notes)
+
+
+def _with_reasons(genes: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The genes of a file, with a reason where none of their weights is left in `table`."""
+    held = genes.index.isin(table["gene"])
+    return genes if held.all() else genes.assign(reason=np.where(held, "", NO_WEIGHT))
 
 
 def _inside(path: Path, given: str) -> Path:
@@ -335,9 +342,7 @@ def read_sushie(path: str | Path, ancestry: int = 1, name: str | None = None) ->
     )
     genes = places_of_genes(table)
     table = table[table["weight"] != 0].reset_index(drop=True)
-    return FinishedWeights(
-        name or path.name, table, PER_GENOTYPE_SD, genes.loc[list(pd.unique(table["gene"]))]
-    )
+    return FinishedWeights(name or path.name, table, PER_GENOTYPE_SD, _with_reasons(genes, table))
 
 
 def read_ctwas_weights(path: str | Path, name: str | None = None) -> FinishedWeights:

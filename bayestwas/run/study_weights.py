@@ -14,7 +14,7 @@ import xarray as xr
 from bayestwas import names
 from bayestwas.data.studies import EqtlPanel, LDMatrix, WeightPanel
 from bayestwas.data.variants import chromosome_labels
-from bayestwas.data.weights import FinishedWeights, model_correlation, places_of_genes, standardised
+from bayestwas.data.weights import UNPLACED, FinishedWeights, model_correlation, places_of_genes, standardised
 from bayestwas.errors import StudyFileError
 from bayestwas.harmonise.finished import weight_genes
 from bayestwas.harmonise.genes import merged_windows
@@ -182,8 +182,8 @@ def _placed(weights: FinishedWeights, gwas: xr.Dataset) -> FinishedWeights:
     genes = weights.genes.copy()
     unknown = (genes["tss"] <= 0).to_numpy()
     middle = places_of_genes(table)
-    for column in ("chromosome", "tss"):
-        genes.loc[unknown, column] = middle.loc[genes.index[unknown], column]
+    for column, absent in (("chromosome", ""), ("tss", UNPLACED)):
+        genes.loc[unknown, column] = middle[column].reindex(genes.index[unknown], fill_value=absent)
     lost = int(lacking.sum() - found.sum())
     told = f"{weights.name}: {lost} weights have no position and are not in the GWAS by identifier"
     return replace(weights, table=table, genes=genes, notes=(*weights.notes, told) if lost else weights.notes)

@@ -108,6 +108,19 @@ def _absent(folder: Path) -> None:
     sorted(folder.glob("w/*.RDat"))[0].unlink()
 
 
+STUDY = """name = "sound"
+build = "GRCh37"
+simulated = true
+[blocks]
+path = "blocks.bed"
+[[gwas]]
+ancestry = "EUR"
+path = "gwas.tsv"
+[[ld]]
+ancestry = "EUR"
+genotypes = "EUR"
+[[expression]]
+"""
 SUSHIE = "trait\tchrom\tsnp\tpos\ta0\ta1\tancestry1_sushie_weight\nG1\t20\trs4\t{}\tG\t{}\t{}\n"
 PAIRS = "GENE RSID1 RSID2 VALUE\n"
 MODELS = '20\tx\tgene\t{}\t9000\t.\t{}\t.\tgene_id "G1";\n'
@@ -223,3 +236,32 @@ def test_the_sound_ones_are_sound(sound: Path, kind: str) -> None:
     }[kind]
     spoil(folder)
     assert check(sound).runnable == (1 if kind == "sushie" else 2)
+
+
+def test_no_gene_is_lost(sound: Path) -> None:
+    """Genes without a weight, and genes of which no variant has a place, have a row that says why."""
+    folder = sound.parent
+    lines = SUSHIE.format(5000, "A", 0.5) + "G2\t20\trs7\t8000\tG\tA\t0\n"
+    _file("w.tsv", lines)(folder)
+    genes = check(sound).genes.set_index("gene")
+    assert genes["status"].to_dict() == {"G1": "warning", "G2": "skipped"}
+    assert "no weight other than zero" in genes.loc["G2", "reason"]
+    sound.write_text(STUDY)
+    unplaced = {"rsid": ["rs4", "rs5", "rs99"], "varID": None}
+    _predictdb(lambda t: t.assign(**unplaced))(folder)
+    genes = check(sound).genes.set_index("gene")
+    assert genes["status"].to_dict() == {"G1": "warning", "G2": "skipped"}
+    assert genes.loc["G2", "reason"].startswith("no TSS")
+
+
+def test_no_gene_of_fusion_is_lost(sound: Path) -> None:
+    def empty(folder: Path) -> None:
+        weights = FinishedWeights(
+            "w", WEIGHTS.assign(weight=[0.5, -0.2, 0.0]), PER_GENOTYPE_SD, places_of_genes(WEIGHTS)
+        )
+        write_fusion(weights, folder / "w.pos", pd.Series(0.1, index=weights.genes.index), 100.0)
+
+    _fusion(empty)(sound.parent)
+    genes = check(sound).genes.set_index("gene")
+    assert genes["status"].to_dict() == {"G1": "warning", "G2": "skipped"}
+    assert "no weight other than zero" in genes.loc["G2", "reason"]
