@@ -18,6 +18,7 @@ from bayestwas.io.parquet import is_parquet
 from bayestwas.io.pieces import PIECE, NotNumbersError, Wanted, header, pieces
 from bayestwas.io.tables import MISSING, open_text, require_file
 
+UNUSED = "no row of it in the table can be used inside the blocks"
 _SAME_TSS = 3.0  # base pairs: indels are placed by one end or the other
 
 
@@ -48,9 +49,12 @@ def read_eqtl(
             "Correct n and covariates under [[eqtl]]",
         )
     layout, parts, spans, lost = None, [], [], 0
+    seen: dict[str, str] = {}  # gene -> chromosome, '' while none of its rows could be read
     for layout, piece in _pieces(path):
         table, unread = _rows(path, layout, piece, df)
         lost += unread
+        seen |= {str(gene): "" for gene in piece[layout.gene].dropna().unique() if str(gene) not in seen}
+        seen |= table.groupby("gene")["chromosome"].first().to_dict()
         spans.append(table.groupby("gene")[["position", "tss"]].agg(["min", "max"]))
         if blocks is not None and len(table):
             held = block_number(blocks, table["chromosome"].to_numpy(), table["position"].to_numpy()) >= 0
@@ -73,23 +77,26 @@ def read_eqtl(
         notes.append(f"{label}: {lost} rows without estimate, or without position and alleles, are left out")
     if layout.selected:
         notes.append(f"{label}: holds significant pairs only, which makes effects look larger than they are")
-    genes = _genes(table, spans)
+    genes = _genes(table, spans, seen)
     table = table[[*WEIGHT_COLUMNS, "frequency"]].reset_index(drop=True)
     weights = FinishedWeights(label, table, PER_GENOTYPE_SD, genes, notes=tuple(notes))
     return EqtlPanel(context, ancestry, weights, float(n) - covariates)
 
 
-def _genes(table: pd.DataFrame, spans: list[pd.DataFrame]) -> pd.DataFrame:
-    """Chromosome and TSS of every gene."""
+def _genes(table: pd.DataFrame, spans: list[pd.DataFrame], seen: dict[str, str]) -> pd.DataFrame:
+    """Chromosome and TSS of every gene that was `seen`, with a reason where no row of it is left in `table`;
+    of one without a row that could be read, a TSS of 0."""
     ends = pd.concat(spans)
     low, high = ends.groupby(level=0).min(), ends.groupby(level=0).max()
     tss = (low["tss"]["min"] + high["tss"]["max"]) / 2
     agreed = (high["tss"]["max"] - low["tss"]["min"]) <= _SAME_TSS
     middle = (low["position"]["min"] + high["position"]["max"]) // 2
     place = tss.where(agreed, middle).astype(np.int64)
-    names = pd.Index(pd.unique(table["gene"]))
-    first = table.drop_duplicates("gene").set_index("gene")["chromosome"]
-    return pd.DataFrame({"chromosome": first.loc[names], "tss": place.loc[names]}).rename_axis("gene")
+    held = pd.unique(table["gene"])
+    names = pd.Index([*held, *(gene for gene in seen if gene not in set(held))], name="gene")
+    told = {"chromosome": pd.Series(seen).reindex(names), "tss": place.reindex(names, fill_value=0)}
+    out = pd.DataFrame(told)
+    return out.assign(reason=np.where(names.isin(held), "", UNUSED)) if len(held) < len(names) else out
 
 
 # ---- rows ------------------------------------------------------------------------------------------------

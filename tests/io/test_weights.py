@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,9 @@ def test_ldl_all_gene_z_from_weights_ld_and_z() -> None:
     weights = read_ctwas_weights(LDL / "LDL_example.preprocessed.weights.RDS")
     stored = read_r(LDL / "LDL_example.ctwas_sumstats_res.RDS")["z_gene"].set_index("id")["z"]
     snps = read_r(LDL / "LDL_example.preprocessed.z_snp.RDS").set_index("id")
+    began = time.process_time()
     got = gene_z(weights, snps)
+    assert time.process_time() - began < 10  # seconds; once the R files are read it takes 0.06
     label = got["gene"].str.replace(r"\|expression_(Liver|Adipose).*", r"|\1_expression", regex=True)
     key = label.str.replace("|Liver", "|liver").str.replace("|Adipose", "|adipose")
     assert len(got) == 894

@@ -265,3 +265,18 @@ def test_no_gene_of_fusion_is_lost(sound: Path) -> None:
     genes = check(sound).genes.set_index("gene")
     assert genes["status"].to_dict() == {"G1": "warning", "G2": "skipped"}
     assert "no weight other than zero" in genes.loc["G2", "reason"]
+
+
+def test_no_gene_of_eqtl_tables_is_lost(sound: Path) -> None:
+    """One without an estimate, and one outside the blocks, beside one that is used."""
+    folder = sound.parent
+    rows = [("G1", "chr20_5000_G_A_b37", 0, 0.4), ("G2", "chr20_8000_G_A_b37", 0, None)]
+    rows += [("G3", "chr20_99000_G_A_b37", 0, 0.1)]
+    table = pd.DataFrame(rows, columns=["gene_id", "variant_id", "tss_distance", "slope"])
+    table.assign(pval_nominal=0.5, slope_se=0.2).to_csv(folder / "e.tsv", sep="\t", index=False)
+    head, _, _ = sound.read_text().partition("[[expression]]")
+    sound.write_text(head + '[[eqtl]]\ncontext = "LCL"\nancestry = "EUR"\npath = "e.tsv"\nn = 30\n')
+    genes = check(sound).genes.set_index("gene")
+    assert genes["status"].to_dict() == {"G1": "ok", "G2": "skipped", "G3": "skipped"}
+    assert genes.loc["G2", "reason"].startswith("no TSS")
+    assert genes.loc["G3", "reason"] == "its TSS 20:99000 lies in no block"
