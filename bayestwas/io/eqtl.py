@@ -54,7 +54,8 @@ def read_eqtl(
         table, unread = _rows(path, layout, piece, df)
         lost += unread
         seen |= {str(gene): "" for gene in piece[layout.gene].dropna().unique() if str(gene) not in seen}
-        seen |= table.groupby("gene")["chromosome"].first().to_dict()
+        first = table.groupby("gene")["chromosome"].first()
+        seen |= {str(gene): str(label) for gene, label in first.items()}
         spans.append(table.groupby("gene")[["position", "tss"]].agg(["min", "max"]))
         if blocks is not None and len(table):
             held = block_number(blocks, table["chromosome"].to_numpy(), table["position"].to_numpy()) >= 0
