@@ -23,12 +23,12 @@ from bayestwas.fit.coloc_between import Wanted, wanted_pairs
 from bayestwas.fit.coloc_pairs import TRAIT, Pairs
 from bayestwas.fit.coloc_priors import LEARNED, given_priors
 from bayestwas.fit.coloc_signals import LocusSizes
+from bayestwas.fit.mixtures import learned_mixtures
 from bayestwas.fit.settings import Settings
-from bayestwas.fit.study import Lost, Mapper
+from bayestwas.fit.study import Lost, Mapper, Source
 from bayestwas.fit.weight_priors import from_json
 from bayestwas.fit.weights import fit_weights
 from bayestwas.harmonise.align import Harmonised, harmonise
-from bayestwas.harmonise.locus import LocusReader
 from bayestwas.report.coloc import coloc_table, top_pairs, write_coloc
 from bayestwas.run.execute import executor
 from bayestwas.run.output import check_out, replacing_folder
@@ -131,8 +131,8 @@ class _Job(NamedTuple):
 class _Source(NamedTuple):
     """How a block is read, and the same block of other studies."""
 
-    locus: LocusReader
-    others: dict[str, LocusReader]
+    locus: Source
+    others: dict[str, Source]
 
 
 def _blocks_in_common(harmonised: Harmonised, others: Mapping[str, Harmonised]) -> list[str]:
@@ -160,8 +160,13 @@ def _fit(
     blocks = harmonised.blocks[harmonised.blocks["block"].isin(chosen) & (harmonised.blocks["n_genes"] > 0)]
     held = [str(block) for block in blocks["block"]]
     with tempfile.TemporaryDirectory(prefix="bayestwas-") as scratch:
+        own = _sources(harmonised, held, mapper, watch)
+        apart = {name: _sources(other, held, mapper, watch) for name, other in others.items()}
         items = [
-            (Path(scratch) / f"{i}.pickle", _source(harmonised, others, block))
+            (
+                Path(scratch) / f"{i}.pickle",
+                _Source(own[block], {name: one[block] for name, one in apart.items() if block in one}),
+            )
             for i, block in enumerate(held)
         ]
         draw = partial(_block_fit, priors=job.weight_priors)
@@ -174,9 +179,11 @@ def _fit(
     return list(pairs.good.values()), sizes.get(TRAIT), told.failed | pairs.failed
 
 
-def _source(harmonised: Harmonised, others: Mapping[str, Harmonised], block: str) -> _Source:
-    held = {name: other for name, other in others.items() if block in set(other.blocks["block"])}
-    return _Source(harmonised.reader(block), {name: other.reader(block) for name, other in held.items()})
+def _sources(harmonised: Harmonised, blocks: list[str], mapper: Mapper, watch: Watch) -> dict[str, Source]:
+    """How each block that a study has is read, the mixtures of its LD learned."""
+    there = [block for block in blocks if block in set(harmonised.blocks["block"])]
+    sources, _ = learned_mixtures([harmonised.reader(block) for block in there], mapper, watch)
+    return dict(zip(there, sources, strict=True))
 
 
 class _Sorted(NamedTuple):
