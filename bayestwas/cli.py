@@ -141,6 +141,7 @@ _OUTPUTS = (
     ("harmonisation.tsv", "every variant that was flipped or dropped, and why"),
     ("priors.tsv", "the priors of the run, with intervals where they were learned"),
     ("genes.png", "the genes with the highest PIPs"),
+    ("triangulation.png", "the same genes from several sides, and how the evidence agrees"),
     ("priors.png", "the priors, drawn"),
     ("locus-*.png", "one figure per block"),
     ("results.zarr", "everything, for bayestwas.open_results"),
@@ -256,7 +257,10 @@ def coloc(
     priors: Annotated[str, typer.Option(help="learned, or coloc-default: 1e-4, 1e-4, 1e-5.")] = "learned",
     results: Annotated[
         Path | None,
-        typer.Option(help="A result of bayestwas run, whose priors of expression weights are used."),
+        typer.Option(
+            help="A result of bayestwas run: its priors of expression weights are used, and its PIPs are "
+            "followed along p12."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 1,
     workers: Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes.")] = 2,

@@ -213,6 +213,14 @@ def sensitivity_grid(priors: ColocPriors, decades: float = 4.0, points: int = 41
     return np.asarray(float(np.mean(priors.p12)) * 10 ** np.linspace(-decades / 2, decades / 2, points))
 
 
+def reweighted(probability: ArrayLike, factor: ArrayLike) -> Floats:
+    """Posterior probability of an inclusion whose prior odds are multiplied by a factor, all other priors as
+    they are: its Bayes factor, over everything else, does not depend on its own prior, so that posterior odds
+    are multiplied as well. Exact where inclusions are independent a priori."""
+    p, f = np.asarray(probability, dtype=np.float64), np.asarray(factor, dtype=np.float64)
+    return np.asarray(p * f / (1 + p * (f - 1)))
+
+
 def shared_variant(lbf1: Floats, lbf2: Floats, log_weight: Floats | None = None) -> Floats:
     """(n, m) probability that each variant is the shared one, given H4; the SNP-level colocalization
     probability (SCP) is this times H4. Zero where either trait lacks the variant."""

@@ -20,6 +20,7 @@ from bayestwas.engine.coloc import (
     locus_level,
     matched,
     p12_at,
+    reweighted,
     sensitivity_grid,
 )
 from bayestwas.engine.coloc_sizes import Sizes
@@ -242,6 +243,21 @@ def pair_table(pairs: Pairs, priors: PriorDraws) -> pd.DataFrame:
     return table
 
 
+def with_pips(sensitivity: pd.DataFrame, pips: Mapping[str, float]) -> pd.DataFrame:
+    """The table of `sensitivity` with the PIP of the gene along the same factors on its own prior odds, and
+    `pip_holds`; NaN for genes without a PIP, and for pairs without the trait of the study.
+
+    p12 is p1 times the chance that a variant of expression acts on the trait; where the gene acts on the
+    trait all of them do, so that the prior odds of the gene go with p12. Other genes and variants keep
+    theirs.
+    """
+    own = (sensitivity["other"] == TRAIT).to_numpy()
+    pip = np.array([pips.get(str(gene), np.nan) for gene in sensitivity["gene"]], dtype=np.float64)
+    along = np.where(own, reweighted(pip, sensitivity["factor"].to_numpy(dtype=float)), np.nan)
+    holds = (along >= LEVEL) == (pip >= LEVEL)
+    return sensitivity.assign(pip=along, pip_holds=holds & np.isfinite(along))
+
+
 def prior_label(context: str, other: str) -> str:
     """What the priors of a pair go by: its context, and what it is paired with unless that is the trait of
     the study."""
@@ -304,7 +320,7 @@ def _gene_fdr(table: pd.DataFrame) -> Floats:
 
 def sensitivity(pairs: Pairs, priors: PriorDraws) -> pd.DataFrame:
     """GRCP along p12 over four decades, p1 and p2 at their typical values: gene, block, context, other, p12,
-    grcp, used, holds.
+    factor (p12 over that of the result), grcp, used, holds.
 
     `used`: whether the p12 of the row is the nearest to that of the result. `holds`: whether GRCP is on the
     same side of one half there.
@@ -324,7 +340,8 @@ def sensitivity(pairs: Pairs, priors: PriorDraws) -> pd.DataFrame:
             continue
         values = np.array([matched(row.reshape(shape))[1] for row in along])
         holds = (values >= LEVEL) == (values[used] >= LEVEL)
-        part = pd.DataFrame({"p12": grid, "grcp": values, "used": np.arange(len(grid)) == used})
+        part = pd.DataFrame({"p12": grid, "factor": grid / grid[used], "grcp": values})
+        part["used"] = np.arange(len(grid)) == used
         parts.append(part.assign(holds=holds, **names_here)[[*PAIR, *part.columns, "holds"]])
-    columns = [*PAIR, "p12", "grcp", "used", "holds"]
+    columns = [*PAIR, "p12", "factor", "grcp", "used", "holds"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -96,6 +96,9 @@ def draw_sensitivity(sensitivity: pd.DataFrame, simulated: bool, path: Path) -> 
         axis.fill_between(curve["p12"], 0, 1, where=holds, color=GENE, alpha=0.18, linewidth=0)
         axis.plot(curve["p12"], curve["grcp"], color=DIRECT, linewidth=1.4)
         axis.plot([one["p12"]], [one["grcp"]], "o", color="black", markersize=4)
+        if "pip" in curve and curve["pip"].notna().any():
+            axis.plot(curve["p12"], curve["pip"], color=GENE, linewidth=1.4, linestyle="--")
+            axis.plot([one["p12"]], [one["pip"]], "o", color=GENE, markersize=4)
         axis.axhline(0.5, **THRESHOLD_LINE)
         axis.set_xscale("log")
         axis.set_ylim(-0.03, 1.03)
@@ -104,9 +107,10 @@ def draw_sensitivity(sensitivity: pd.DataFrame, simulated: bool, path: Path) -> 
         for side in ("top", "right"):
             axis.spines[side].set_color(GREY)
     for row in axes:
-        row[0].set_ylabel("GRCP", fontsize=MEDIUM)
+        row[0].set_ylabel("probability", fontsize=MEDIUM)
     figure.text(
-        0.5, 0.12 / height, "p12, prior odds of acting on both; point: as used; shaded: on its side of 0.5",
+        0.5, 0.12 / height, "p12, prior odds of acting on both; line: GRCP; dashed: gene PIP; points: as "
+        "used; shaded: GRCP on the same side of 0.5",
         ha="center", fontsize=MEDIUM,
     )  # fmt: skip
     save_figure(figure, path)

@@ -19,10 +19,10 @@ def write_report(
     paths.
 
     Tables: genes.tsv, contexts.tsv, effects.tsv, variants.tsv, blocks.tsv, suspects.tsv, priors.tsv. Figures:
-    genes.png, priors.png, and locus-<block>.png for `blocks` (by default all that have variants);
-    `figures=False` leaves them out. Each file appears whole or not at all; files of the same name are
-    replaced. Raises InputError for a broken result or an unknown block, OutputError where `out_dir` is not a
-    folder.
+    genes.png, triangulation.png, priors.png, and locus-<block>.png for `blocks` (by default all that have
+    variants); `figures=False` leaves them out. Each file appears whole or not at all; files of the same name
+    are replaced. Raises InputError for a broken result or an unknown block, OutputError where `out_dir` is
+    not a folder.
     """
     check_result(result)
     folder = Path(out_dir)
@@ -37,6 +37,7 @@ def write_report(
     # imported here, because those who only read tables or fit blocks should not wait for matplotlib
     from bayestwas.report.figures import write_locus_figures, write_top_genes
     from bayestwas.report.forest import write_priors
+    from bayestwas.report.triangulation_figure import write_triangulation
 
-    drawn = [write_top_genes(result, folder), write_priors(result, folder)]
+    drawn = [write(result, folder) for write in (write_top_genes, write_triangulation, write_priors)]
     return [*paths, *drawn, *write_locus_figures(result, folder, blocks)]

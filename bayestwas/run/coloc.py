@@ -10,15 +10,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayestwas import names
-from bayestwas.data.results import STORE, open_priors
+from bayestwas.data.results import STORE, open_priors, open_results
 from bayestwas.engine.coloc_sizes import Sizes
 from bayestwas.engine.weights import WeightPriors
 from bayestwas.errors import BayestwasError, InputError
-from bayestwas.fit.coloc import Colocalization, all_pairs, concluded, sizes_of, trait_sizes, traits_here
+from bayestwas.fit.coloc import (
+    Colocalization,
+    all_pairs,
+    concluded,
+    sizes_of,
+    trait_sizes,
+    traits_here,
+    with_pips,
+)
 from bayestwas.fit.coloc_between import Wanted, wanted_pairs
 from bayestwas.fit.coloc_pairs import TRAIT, Pairs
 from bayestwas.fit.coloc_priors import LEARNED, given_priors
@@ -70,7 +79,8 @@ def colocalize_study(
     ----------
     between, others : as in `fit.coloc.colocalize`, the others as study files with the same blocks.
     priors : "learned" or "coloc-default". results : folder of an earlier run of the same study, whose learned
-        priors of expression weights are used; None: the documented defaults. The others are those of
+        priors of expression weights are used and whose PIPs go along with p12; None: the documented
+        defaults, and no PIPs. The others are those of
         `run_study`.
 
     A block that fails has its genes in coloc.tsv with the status failed, and the others go on. Raises
@@ -96,6 +106,7 @@ def colocalize_study(
             job = _Job(weight_priors, wanted, priors == LEARNED)
             parts, sizes, failed = _fit(harmonised, further, job, mapper, watch)
             result = concluded(parts, priors, seed, study.simulated, watch, sizes)
+            result = replace(result, sensitivity=with_pips(result.sensitivity, _pips(results)))
             unfitted = _unfitted(harmonised, result, failed)
             table = coloc_table(result.pairs, unfitted, study.simulated)
             written = write_coloc(
@@ -104,6 +115,15 @@ def colocalize_study(
     return ColocSummary(
         result, table, out, tuple(out / path.name for path in written), tuple(top_pairs(table)), len(failed)
     )
+
+
+def _pips(results: Path | str | None) -> dict[str, float]:
+    """The PIPs of an earlier run, by gene."""
+    if results is None:
+        return {}
+    marginals = open_results(Path(results) / STORE)[names.MARGINALS].dataset
+    genes = [str(gene) for gene in marginals[names.GENE].values]
+    return dict(zip(genes, np.asarray(marginals["pip"], dtype=float).tolist(), strict=True))
 
 
 def _weight_priors(results: Path | str | None) -> WeightPriors:

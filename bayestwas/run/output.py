@@ -25,6 +25,7 @@ WRITTEN = (
     "priors.tsv",
     "mixtures.tsv",
     "genes.png",
+    "triangulation.png",
     "priors.png",
     "locus-*.png",
     "coloc.tsv",

@@ -214,7 +214,7 @@ def _write(
     write_table(harmonised.ledger.assign(data=label), folder / "harmonisation.tsv")
     save_results(result, folder / STORE)
     write_report(result, folder, figures=False)
-    tasks = [("genes", result), ("priors", _priors_alone(result))]
+    tasks = [("genes", result), ("triangulation", result), ("priors", _priors_alone(result))]
     tasks += [(f"block {_name(block)}", block) for block in blocks]
     drawn = mapper.map(partial(_draw, folder=folder), tasks)
     for (name, _), problem in zip(tasks, watch("Figures", drawn, len(tasks)), strict=True):
@@ -239,10 +239,12 @@ def _draw(item: tuple[str, xr.DataTree], folder: Path) -> str:
     # imported here: drawing comes last, and processes that only fit should not carry matplotlib
     from bayestwas.report.figures import write_locus_figures, write_top_genes
     from bayestwas.report.forest import write_priors
+    from bayestwas.report.triangulation_figure import write_triangulation
 
     name, result = item
+    drawn = {"genes": write_top_genes, "triangulation": write_triangulation, "priors": write_priors}
     try:
-        write = {"genes": write_top_genes, "priors": write_priors}.get(name)
+        write = drawn.get(name)
         write(result, folder) if write else write_locus_figures(result, folder)
     except Exception as error:
         return f"{type(error).__name__}: {error}"

@@ -12,6 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 from bayestwas.models import coloc as model
+from scipy.stats import multivariate_normal
 
 from bayestwas.engine.coloc import (
     COLOC_DEFAULT,
@@ -25,6 +26,7 @@ from bayestwas.engine.coloc import (
     matched,
     p12_at,
     pair_sums,
+    reweighted,
     sensitivity_grid,
     shared_variant,
     trait_sd,
@@ -246,3 +248,21 @@ def test_two_signals_and_one(published: dict[str, Any]) -> None:
     rcp, anything = matched(posterior[:, 4][:, None])
     assert rcp[shared, 0] > 0.9
     assert anything > 0.9
+
+
+def test_an_inclusion_under_another_prior_is_that_of_every_configuration() -> None:
+    """Three correlated effects, each in or out with odds of its own: all 8 configurations, twice."""
+    rng = np.random.default_rng(6)
+    r = np.array([[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]])
+    z = rng.multivariate_normal(3 * r[0], r)
+
+    def probability(odds: np.ndarray) -> np.ndarray:
+        inside = np.array([[(c >> i) & 1 for i in range(3)] for c in range(8)], dtype=float)
+        density = [multivariate_normal(np.zeros(3), r + 9 * (r * s) @ r).pdf(z) for s in inside]
+        weight = np.array(density) * np.prod(odds**inside, axis=1)
+        return np.asarray(weight @ inside / weight.sum())
+
+    odds = np.array([0.05, 0.1, 0.02])
+    for factor in (0.01, 1.0, 100.0):
+        moved = probability(odds * [factor, 1, 1])
+        assert reweighted(probability(odds)[0], factor) == pytest.approx(moved[0], rel=1e-10)

@@ -10,7 +10,7 @@ import xarray as xr
 
 import bayestwas
 from bayestwas.errors import InputError, SettingsError
-from bayestwas.fit.coloc import Colocalization
+from bayestwas.fit.coloc import Colocalization, with_pips
 from bayestwas.fit.coloc_between import moved, variant_keys, wanted_pairs
 from bayestwas.fit.coloc_signals import fit_trait
 from bayestwas.fit.settings import Settings
@@ -101,3 +101,19 @@ def test_which_pairs_are_meant_and_what_is_refused(locus: xr.DataTree) -> None:
         wanted_pairs("every", contexts, [])
     with pytest.raises(InputError, match="no locus of the block"):
         bayestwas.colocalize(locus, others={"ldl": []})
+
+
+def test_the_pip_goes_along_with_p12_and_holds_on_one_side(found: Colocalization) -> None:
+    own = found.sensitivity[found.sensitivity["other"] == "trait"]
+    gene = str(own["gene"].iloc[0])
+    table = with_pips(found.sensitivity, {gene: 0.9})
+    mine = table[(table["gene"] == gene) & (table["other"] == "trait")]
+    assert len(mine)
+    odds = mine["pip"] / (1 - mine["pip"])
+    np.testing.assert_allclose(odds / 9, mine["factor"], rtol=1e-9)
+    np.testing.assert_allclose(mine.loc[mine["used"], "pip"], 0.9)
+    np.testing.assert_array_equal(mine["pip_holds"], mine["pip"] >= 0.5)
+    assert not mine["pip_holds"].all()  # from 1/100 of the prior odds on
+    rest = table.drop(mine.index)
+    assert rest["pip"].isna().all()
+    assert not rest["pip_holds"].any()

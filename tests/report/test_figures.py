@@ -147,7 +147,14 @@ def test_the_report_is_tables_and_figures(synthetic_result: xr.DataTree, tmp_pat
         "suspects.tsv",
         "priors.tsv",
     }
-    pictures = {"genes.png", "priors.png", "locus-b1.png", "locus-b2.png", "locus-b3.png"}
+    pictures = {
+        "genes.png",
+        "triangulation.png",
+        "priors.png",
+        "locus-b1.png",
+        "locus-b2.png",
+        "locus-b3.png",
+    }
     assert {path.name for path in paths} == tables | pictures
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == tables | pictures
     for path in paths:

@@ -76,3 +76,19 @@ def test_directions_are_those_of_the_best_context(synthetic_result: xr.DataTree)
                 "-",
                 True,
             )
+
+
+def test_the_figure_says_label_and_direction_of_every_gene(synthetic_result: xr.DataTree) -> None:
+    from bayestwas.report.triangulation_figure import triangulation_figure
+
+    table = genes_table(synthetic_result)
+    fitted = table[np.isfinite(table["pip"])]
+    figure = triangulation_figure(synthetic_result, most=3)
+    words = [text.get_text() for text in figure.axes[2].texts]
+    shown = fitted.sort_values("pip", ascending=False, kind="stable").head(3)
+    assert [word for word in words if word in set(table["agreement"])] == shown["agreement"].tolist()
+    points = figure.axes[1].lines[0].get_xdata()
+    np.testing.assert_allclose(points, shown["pip"])
+    none = synthetic_result.copy()
+    none["marginals"]["pip"] = none["marginals"]["pip"] * np.nan
+    assert triangulation_figure(none).axes[0].texts[0].get_text() == "no gene was fitted"

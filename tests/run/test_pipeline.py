@@ -39,7 +39,7 @@ COLUMNS = {
     " source statement data",
     "harmonisation.tsv": "file variant source_id action reason data",
 }
-FIGURES = ("genes.png", "priors.png", "locus-block001.png", "locus-block002.png")
+FIGURES = ("genes.png", "triangulation.png", "priors.png", "locus-block001.png", "locus-block002.png")
 
 
 def table(out: Path, name: str) -> pd.DataFrame:
