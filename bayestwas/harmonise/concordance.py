@@ -25,7 +25,7 @@ MOST_GENES, ENOUGH = 200, 100  # genes that are tried, evenly spaced; eQTLs afte
 FEWEST = 20  # eQTLs without which nothing is said
 EQTL_P = 1e-5  # of the best variant of a gene
 SWAPPED = 0.01  # prior share of donors that are not themselves, half of them someone else in the file
-NAMED = 0.95  # posterior probability from which a donor is named
+NAMED = 0.95  # posterior probability of not being itself from which a donor is named
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Concordance:
         """One per suspect."""
         out = []
         for donor, other, probability in self._rows():
-            whose = f"but those of {other}" if other else "nor those of anybody"
+            whose = f"those of {other}" if other else "those of nobody in the file"
             out.append(
-                f"the expression of {donor} does not fit its genotypes, {whose} (probability "
-                f"{probability:.3f}, {self.eqtls} eQTLs): samples may be swapped"
+                f"the expression of {donor} does not fit its genotypes (probability {probability:.3f}, "
+                f"{self.eqtls} eQTLs), most likely {whose}: samples may be swapped"
             )
         return out
 
@@ -110,12 +110,15 @@ def identity(score: Floats, own: NDArray[np.intp]) -> Floats:
 
 
 def suspected_swaps(posterior: Floats, own: NDArray[np.intp]) -> pd.DataFrame:
-    """Donors that are somebody else with `identity` above 0.95: numbers donor and resembles (that of the last
-    column for nobody), and the probability."""
-    best = np.argmax(posterior, axis=1)
-    top = posterior[np.arange(len(posterior)), best]
-    found = np.flatnonzero((best != own) & (top > NAMED))
-    return pd.DataFrame({"donor": found, "resembles": best[found], "probability": top[found]})
+    """Donors that by `identity` are not themselves with a probability above 0.95: numbers donor and resembles
+    (the most probable other, that of the last column for nobody), and that probability."""
+    donors = np.arange(len(posterior))
+    others = posterior.copy()
+    others[donors, own] = 0.0
+    not_itself = others.sum(axis=1)
+    found = np.flatnonzero(not_itself > NAMED)
+    best = np.argmax(others, axis=1)
+    return pd.DataFrame({"donor": found, "resembles": best[found], "probability": not_itself[found]})
 
 
 def check_panels(
