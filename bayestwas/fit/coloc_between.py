@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -30,7 +30,9 @@ from bayestwas.fit.coloc_signals import ALL, GeneFit, Signals, TraitFit, gene_fi
 from bayestwas.fit.weight_annotations import enrichment
 from bayestwas.fit.weight_priors import stored_priors
 
+Floats = NDArray[np.float64]
 Wanted = tuple[tuple[str, str], ...]
+Told = Mapping[tuple[str, str], Signals]  # by trait and ancestry
 EVERY = "all"
 CONTEXT_CONTEXT, TRAIT_TRAIT = "context x context", "trait x trait"
 
@@ -115,45 +117,68 @@ def between_pairs(
         for name, fit in traits.items()
         for ancestry in _ancestries(fit.ancestries)
     }
-    parts = []
-
-    def take(found: Pairs, gene: str, pair: tuple[str, str], ancestry: str, kind: str) -> None:
-        if len(found.table):
-            table = found.table.assign(gene=gene, block=block, other=pair[1], ancestry=ancestry, kind=kind)
-            parts.append(replace(found, table=table.assign(learn=table["learn"] & (ancestry == ALL))))
-
-    for pair in wanted:
-        if pair[0] in traits:
-            for ancestry in _ancestries(traits[pair[0]].ancestries):
-                sides = [told.get((name, ancestry)) for name in pair]
-                if sides[0] is not None and sides[1] is not None:
-                    found = signal_pairs(sides[0], [pair[0]], sides[1], variants, log_weight, near)
-                    take(found, "", pair, ancestry, TRAIT_TRAIT)
-    units, used = [], {name for pair in wanted for name in pair}
-    first = None if main is None else main.first
+    kit = _Kit(block, variants, log_weight, near, None if main is None else main.first)
+    used = {name for pair in wanted for name in pair}
+    parts = _trait_pairs(traits, told, [pair for pair in wanted if pair[0] in traits], kit)
     genes = genes_with_signals(weights) if used - set(traits) else []
+    units = [] if genes else _units("", None, told, used, kit)
     for gene in genes:
         own = gene_fit(locus, weights, gene)
         for pair in wanted:
-            for ancestry in _ancestries(own.ancestries):
-                side = None if pair[0] in traits else own.in_context(pair[0], ancestry, first)
-                if side is None:
-                    continue
-                if pair[1] in traits:
-                    if (pair[1], ancestry) in told:
-                        found = gene_pairs(
-                            own, ancestry, told[pair[1], ancestry], variants, log_weight, first, near
-                        )
-                        take(_only(found, pair[0]), gene, pair, ancestry, f"context x {pair[1]}")
-                else:
-                    second = own.in_context(pair[1], ancestry, first)
-                    if second is not None:
-                        found = signal_pairs(side, [pair[0]], second, variants, log_weight, near)
-                        take(found, gene, pair, ancestry, CONTEXT_CONTEXT)
-        units += _units(gene, block, own, told, used, first, variants)
-    if not genes:
-        units += _units("", block, None, told, used, first, variants)
+            if pair[0] not in traits:
+                parts += _own_pairs(gene, own, told, pair, pair[1] in traits, kit)
+        units += _units(gene, own, told, used, kit)
     return replace(joined_pairs(parts), units=tuple(units))
+
+
+class _Kit(NamedTuple):
+    """What all pairs of a locus have in common; `share` of the variances of expression."""
+
+    block: str
+    variants: NDArray[np.str_]
+    log_weight: Floats | None
+    near: Near | None
+    share: Floats | None
+
+
+def _trait_pairs(
+    traits: Mapping[str, TraitFit], told: Told, wanted: Sequence[tuple[str, str]], kit: _Kit
+) -> list[Pairs]:
+    """Two traits, without a gene."""
+    parts = []
+    for pair in wanted:
+        for ancestry in _ancestries(traits[pair[0]].ancestries):
+            one, two = (told.get((name, ancestry)) for name in pair)
+            if one is not None and two is not None:
+                found = signal_pairs(one, [pair[0]], two, kit.variants, kit.log_weight, kit.near)
+                parts.append(_labelled(found, "", pair, ancestry, TRAIT_TRAIT, kit))
+    return parts
+
+
+def _own_pairs(
+    gene: str, own: GeneFit, told: Told, pair: tuple[str, str], with_trait: bool, kit: _Kit
+) -> list[Pairs]:
+    """One context of a gene with a trait or with another context."""
+    parts = []
+    for ancestry in _ancestries(own.ancestries):
+        side = own.in_context(pair[0], ancestry, kit.share)
+        other = told.get((pair[1], ancestry)) if with_trait else own.in_context(pair[1], ancestry, kit.share)
+        if side is None or other is None:
+            continue
+        if with_trait:
+            found = gene_pairs(own, ancestry, other, kit.variants, kit.log_weight, kit.share, kit.near)
+            parts.append(_labelled(_only(found, pair[0]), gene, pair, ancestry, f"context x {pair[1]}", kit))
+        else:
+            found = signal_pairs(side, [pair[0]], other, kit.variants, kit.log_weight, kit.near)
+            parts.append(_labelled(found, gene, pair, ancestry, CONTEXT_CONTEXT, kit))
+    return parts
+
+
+def _labelled(found: Pairs, gene: str, pair: tuple[str, str], ancestry: str, kind: str, kit: _Kit) -> Pairs:
+    if not len(found.table):
+        return found
+    table = found.table.assign(gene=gene, block=kit.block, other=pair[1], ancestry=ancestry, kind=kind)
+    return replace(found, table=table.assign(learn=table["learn"] & (ancestry == ALL)))
 
 
 def _ancestries(known: Sequence[str]) -> list[str]:
@@ -168,19 +193,11 @@ def _only(found: Pairs, context: str) -> Pairs:
     return replace(found, table=table, sums=sums, cluster=found.cluster[rows])
 
 
-def _units(
-    gene: str,
-    block: str,
-    own: GeneFit | None,
-    told: Mapping[tuple[str, str], Signals],
-    used: set[str],
-    share: NDArray[np.float64] | None,
-    variants: NDArray[np.str_],
-) -> list[Units]:
+def _units(gene: str, own: GeneFit | None, told: Told, used: set[str], kit: _Kit) -> list[Units]:
     """The signals of a gene in every context, and of the traits, over the variants that all have."""
     sides = {name: told[name, ALL] for name in (TRAIT, *sorted(used)) if (name, ALL) in told}
     for context in own.contexts if own else ():
-        found = own.in_context(context, ALL, share) if own and context in used else None
+        found = own.in_context(context, ALL, kit.share) if own and context in used else None
         if found is not None:
             sides[context] = found
     labels = [(name, int(k)) for name, side in sides.items() for k in side.number]
@@ -188,4 +205,6 @@ def _units(
         return []
     lbf = np.concatenate([side.lbf for side in sides.values()])
     kept = np.flatnonzero(np.isfinite(lbf).all(axis=0))
-    return [Units(gene, block, tuple(labels), lbf[:, kept], variants[kept])] if len(kept) else []
+    if not len(kept):
+        return []
+    return [Units(gene, kit.block, tuple(labels), lbf[:, kept], kit.variants[kept])]
