@@ -40,7 +40,7 @@ from bayestwas.assess import calibration
 from bayestwas.data.coalescent import genotypes
 from bayestwas.data.design import Design
 from bayestwas.engine import coloc
-from bayestwas.engine.coloc_near import near_variants
+from bayestwas.engine.coloc_near import Near, near_pair_sums, near_variants
 from bayestwas.engine.coloc_sizes import SizeSums, collapsed, learn_sizes, size_sums
 from bayestwas.engine.coloc_sizes import joined as joined_sizes
 from bayestwas.engine.credible import credible_set
@@ -347,7 +347,15 @@ def cost() -> None:
         coloc.matched(posterior[:, 4].reshape(2, 2))
         coloc.matched(coloc.locus_level(sums, cluster, coloc.COLOC_DEFAULT).reshape(2, 2))
     several = time.process_time() - began
-    for name, seconds, n in (("ABF", single, 5_000), ("multi-signal", several, 2_000)):
+    close = Near(np.triu(rng.random((1_000, 1_000)) < 0.1, 1), 1.0)
+    began = time.process_time()
+    for row in range(0, 400, 4):  # the same sums where variants in LD have a weight of their own
+        first, second = np.repeat(lbf[0][row : row + 2], 2, axis=0), np.tile(lbf[1][row : row + 2], (2, 1))
+        near_pair_sums(first, second, None, close)
+        coloc.shared_variant(first, second)
+    weighted = time.process_time() - began
+    told = (("ABF", single, 5_000), ("multi-signal", several, 2_000), ("with LD", weighted, 400))
+    for name, seconds, n in told:
         print(f"{name}: {1e6 * seconds / n:.0f} microseconds per pair of 1,000 variants, "
               f"{60 * n / seconds:,.0f} pairs per minute and core")  # fmt: skip
 
