@@ -34,6 +34,7 @@ from bayestwas.run.output import check_out, replacing_folder
 from bayestwas.run.progress import Watch, watching
 from bayestwas.run.study import file_hashes, read_study
 
+STRONG_BACKGROUND = 0.1  # tau2 that doubles the variance of z of a variant whose r2 with all add up to 10
 TOLD = ("priors", "weight_priors", "priors_source", "mixtures", "mixture_doubts", "overlap")
 TOP = 10  # genes in the summary
 TOP_COLUMNS = ("gene", "pip", "best_context", "effect", "effect_sd", "twas_z", "pip_plugin", "explanation")
@@ -103,7 +104,8 @@ def run_study(
             blocks = fit_blocks(harmonised, settings, seed, mapper, watch)
             result = concat_results([*blocks, *_homeless(harmonised, settings)])
             result.attrs |= _provenance(harmonised, settings, seed, blocks)
-            for note in [*mixture_notes(result), *json.loads(str(result.attrs.get("overlap", "[]")))]:
+            shared = json.loads(str(result.attrs.get("overlap", "[]")))
+            for note in [*mixture_notes(result), *background_notes(result), *shared]:
                 watch.note(note)
             if names.HYPERPARAMETERS in result.children:
                 learned = result[names.HYPERPARAMETERS].attrs
@@ -133,6 +135,19 @@ def mixture_notes(result: xr.DataTree) -> list[str]:
         told.setdefault(str(row["ancestry"]), []).append(weight)
     learned = [f"LD of {ancestry} is a mixture: {', '.join(parts)}" for ancestry, parts in told.items()]
     return [*learned, *json.loads(str(result.attrs.get("mixture_doubts", "[]")))]
+
+
+def background_notes(result: xr.DataTree) -> list[str]:
+    """A sentence where the polygenic background is so large that small PIPs were too high in simulations."""
+    found = result[names.BLOCKS].dataset["background"].transpose(names.BLOCK, ...).values
+    strong = int((np.nan_to_num(found) > STRONG_BACKGROUND).any(axis=1).sum())
+    if not strong:
+        return []
+    return [
+        f"{strong} of {len(found)} blocks have a strong polygenic background (tau2 above "
+        f"{STRONG_BACKGROUND:g}): PIPs below 0.2 were too high in simulations of that kind, those above 0.8 were not "
+        "(docs/calibration.md)"
+    ]
 
 
 def fitted_readers(harmonised: Harmonised) -> list[LocusReader]:

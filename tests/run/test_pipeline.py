@@ -17,7 +17,7 @@ from bayestwas.data.results import open_results
 from bayestwas.errors import InputError, OutputError
 from bayestwas.fit import study as fit_study_module
 from bayestwas.run import pipeline
-from bayestwas.run.pipeline import RunSummary, run_study
+from bayestwas.run.pipeline import RunSummary, background_notes, run_study
 
 # The contract with the user; the last column of every table says whether the data are simulated.
 COLUMNS = {
@@ -344,3 +344,16 @@ def test_the_place_is_checked_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be made"):
         run_study(tmp_path / "no-such-study.toml", tmp_path / "file" / "out", progress=False)
+
+
+def test_a_strong_background_is_told() -> None:
+    made = result_of(["b1", "b2"], tau2=[0.02, np.nan])
+    assert background_notes(made) == []
+    (told,) = background_notes(result_of(["b1", "b2"], tau2=[0.02, 0.4]))
+    assert told.startswith("1 of 2 blocks have a strong polygenic background")
+
+
+def result_of(blocks: list[str], tau2: list[float]) -> xr.DataTree:
+    """What a result says of the background of its blocks."""
+    found = {"background": (("block", "ancestry"), np.array(tau2)[:, None])}
+    return xr.DataTree.from_dict({"/blocks": xr.Dataset(found, coords={"block": blocks})})
