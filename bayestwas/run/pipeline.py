@@ -145,8 +145,8 @@ def background_notes(result: xr.DataTree) -> list[str]:
         return []
     return [
         f"{strong} of {len(found)} blocks have a strong polygenic background (tau2 above "
-        f"{STRONG_BACKGROUND:g}): PIPs below 0.2 were too high in simulations of that kind, those above 0.8 were not "
-        "(docs/calibration.md)"
+        f"{STRONG_BACKGROUND:g}): PIPs below 0.2 were too high in simulations of that kind, those "
+        "above 0.8 were not (docs/calibration.md)"
     ]
 
 
