@@ -34,9 +34,7 @@ def panel(axes: Axes, bins: pd.DataFrame, title: str) -> None:
         above = row["mean_pip"] - before < NEAR and not above
         before = row["mean_pip"]
         place, up = (before, row["high"]), (0, 9 if above else 2)
-        axes.annotate(
-            f"{int(row['total'])}", place, up, textcoords="offset points", fontsize=6, ha="center"
-        )
+        axes.annotate(f"{int(row['total'])}", place, up, textcoords="offset points", fontsize=6, ha="center")
     axes.set_xlim(-0.05, 1.05)
     axes.set_ylim(-0.05, 1.15)
     axes.set_title(title, fontsize=MEDIUM)
