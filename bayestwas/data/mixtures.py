@@ -12,6 +12,7 @@ from bayestwas.data.studies import Genotypes
 from bayestwas.data.variants import chromosome_labels
 from bayestwas.errors import InputError
 
+LEAST_SHARED = 0.1  # of the variants of the smallest panel
 MOST_PANELS = 6  # weights are found by trying which of them are zero
 
 
@@ -39,7 +40,7 @@ def stacked(name: str, panels: Mapping[str, Genotypes], admixed: bool = False) -
     alleles.
 
     People are labelled by their panel. Raises `InputError` for fewer than two panels or more than
-    `MOST_PANELS`, and where they share no variant.
+    `MOST_PANELS`, and where they share few variants.
     """
     if not 2 <= len(panels) <= MOST_PANELS:
         raise InputError(
@@ -51,10 +52,11 @@ def stacked(name: str, panels: Mapping[str, Genotypes], admixed: bool = False) -
     first = tables[0]
     for table in tables[1:]:
         first = first[first.index.isin(table.index)]
-    if first.empty:
+    smallest = min(len(table) for table in tables)
+    if len(first) <= LEAST_SHARED * smallest:
         sizes = ", ".join(f"{len(panel.variants)} ({label})" for label, panel in panels.items())
         raise InputError(
-            f"{name}: the panels hold {sizes} variants, and none in common",
+            f"{name}: the panels hold {sizes} variants, and {len(first) or 'none'} in common",
             "Panels of a mixture share variants: the same chromosome, position and two alleles",
             "Check that all have the build of the study and alleles of the same strand",
         )

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 GROUPS = 100  # of stretches in the jackknife, at most
-FEWEST = 20
+FEWEST = {True: 8, False: 40}  # stretches: of frequencies, and of z-scores, whose LD reaches further
 FLOOR = 0.01  # least standard error of a weight: what the panels cannot tell of other people of their kind
 WIDE = 0.5  # standard deviation of a weight before anything is seen
 
@@ -145,7 +145,7 @@ def estimate(moments: Moments, sum_known: bool) -> Estimate | None:
     """
     filled = np.flatnonzero(np.abs(moments.gram).sum(axis=(1, 2)) > 0)
     groups = min(len(filled), GROUPS)
-    if groups < FEWEST:
+    if len(filled) < FEWEST[sum_known]:
         return None
     group = np.arange(len(filled)) * groups // len(filled)
     gram = np.array([moments.gram[filled[group == g]].sum(axis=0) for g in range(groups)])

@@ -32,7 +32,7 @@ from bayestwas.fit.panels import mixed_panels
 
 Source = Callable[[], xr.DataTree]
 
-STRETCHES = 5  # of a block, units of the jackknife
+STRETCHES = 10  # of a block, units of the jackknife
 ROUNDS = 2  # the scale of z-scores depends on the weights
 SIGNAL = 5.0  # |z| from which the z-scores of a block say nothing about the weights
 DISAGREE = 4.0  # standard errors between two sources that are said to disagree

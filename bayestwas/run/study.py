@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bayestwas import names
 from bayestwas.data.annotations import Annotations
 from bayestwas.data.mixtures import MOST_PANELS, stacked
 from bayestwas.data.preparation import AS_GIVEN, AUTOMATIC, NORMALISATIONS, preparation
@@ -221,7 +222,7 @@ def read_study(path: str | Path) -> Study:
         ld=ld,
         panels=tuple(panels),
         files=(path, *dict.fromkeys(file for group in files.values() for file in group)),
-        overlap=_overlaps(path, tree),
+        overlap=_overlaps(path, tree, panels),
         genes=_genes(path, tree),
         cis_window=cis_window,
         simulated=bool(tree.get("simulated", False)),
@@ -494,15 +495,17 @@ def _annotations(folder: Path, table: dict[str, Any]) -> Annotations:
     )
 
 
-def _overlaps(path: Path, tree: dict[str, Any]) -> dict[tuple[str, str], float]:
+def _overlaps(
+    path: Path, tree: dict[str, Any], panels: Sequence[Panel]
+) -> dict[tuple[str, str], float]:
     out = {}
-    for number, entry in enumerate(tree["expression"], start=1):
-        shared = entry.get("overlap")
-        if shared is not None and shared < 0:
+    for number, (entry, panel) in enumerate(zip(tree["expression"], panels, strict=True), start=1):
+        shared, donors = entry.get("overlap"), panel.expression.sizes[names.DONOR]
+        if shared is not None and not 0 <= shared <= donors:
             raise StudyFileError(
-                f"{path}: [[expression]] number {number} has overlap = {shared}",
+                f"{path}: [[expression]] number {number} has overlap = {shared}, and {donors} donors",
                 "overlap is how many donors are in the GWAS of their ancestry as well",
-                "Give a number from 0, or leave it out where it is not known",
+                "Give a number from 0 to all donors, or leave it out where it is not known",
             )
         if shared is not None:
             out[entry["context"], entry["ancestry"]] = float(shared)

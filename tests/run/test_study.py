@@ -286,6 +286,12 @@ BAD_STUDY = {
         "has panels and in_sample",
         "Remove in_sample",
     ),
+    "more donors shared than there are": (
+        "covariates = ",
+        "overlap = 100000\ncovariates = ",
+        "has overlap = 100000, and",
+        "Give a number from 0",
+    ),
     "GWAS twice": (
         "[[ld]]",
         '[[gwas]]\nancestry = "EUR"\npath = "hdl.gwas.tsv.gz"\n[[ld]]',
