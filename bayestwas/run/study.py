@@ -495,9 +495,7 @@ def _annotations(folder: Path, table: dict[str, Any]) -> Annotations:
     )
 
 
-def _overlaps(
-    path: Path, tree: dict[str, Any], panels: Sequence[Panel]
-) -> dict[tuple[str, str], float]:
+def _overlaps(path: Path, tree: dict[str, Any], panels: Sequence[Panel]) -> dict[tuple[str, str], float]:
     out = {}
     for number, (entry, panel) in enumerate(zip(tree["expression"], panels, strict=True), start=1):
         shared, donors = entry.get("overlap"), panel.expression.sizes[names.DONOR]
