@@ -144,6 +144,9 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "pip_without_background": Variable(
             (GENE,), PROBABILITY, "pip_fixed_priors, but without the polygenic background"
         ),
+        "pip_one_effect": Variable(
+            (GENE,), PROBABILITY, "pip_fixed_priors, but with one effect in the block, which needs no LD"
+        ),
         "best_context": Variable((GENE,), "", "context with the highest pip"),
         "gene_effect": Variable(
             (GENE,), TRAIT_PER_EXPRESSION, "effect given inclusion, best context, mean of ancestries"

@@ -59,6 +59,7 @@ def _fill_genes(result: xr.DataTree, rng: np.random.Generator, fitted: np.ndarra
         "pip_without_finite_ld": np.clip(pip + 0.04, 0, 1),
         "pip_without_mismatch": np.clip(pip + 0.03, 0, 1),
         "pip_without_background": np.clip(pip + 0.02, 0, 1),
+        "pip_one_effect": np.clip(pip - 0.02, 0, 1),
         "best_context": marginals["context"].values[np.argmax(share, axis=1)],
         "gene_effect": rng.normal(0, 0.05, n),
         "gene_effect_sd": rng.uniform(0.005, 0.02, n),

@@ -109,9 +109,9 @@ def fit_block(
     over: Sequence[GeneTraitPriors] = (),
 ) -> GeneTraitPosterior:
     """The trait model of one block, with the sources of uncertainty in `off` (`SWITCHED`) switched off, and
-    averaged over the priors `over`, where there are any."""
+    averaged over the priors `over`, where there are any. "several" off: at most one effect in the block."""
     z, ld = prepared.learned.seen(**{name: name not in off for name in ("finite", "mismatch", "background")})
-    data, effects = (z, prepared.n, ld), settings.trait_effects
+    data, effects = (z, prepared.n, ld), 1 if "several" in off else settings.trait_effects
     plug_in = "weights" in off
     if not prepared.direct:
         priors = replace(priors, direct=0.0)
@@ -134,7 +134,8 @@ def over_priors(
     return averaged(fit, evidence(fit, columns, priors), columns, over) if over else fit
 
 
-# Which sources of uncertainty are off in a PIP. LD is exact without its finite size and mismatch.
+# Which sources of uncertainty are off in a PIP. LD is exact without its finite size and mismatch. Given the
+# one variant or gene that is causal the z-scores of the others say nothing more: one effect needs no LD.
 EXACT_LD = frozenset({"finite", "mismatch"})
 SWITCHED: dict[str, frozenset[str]] = {
     "pip_plugin": EXACT_LD | {"weights"},
@@ -143,6 +144,7 @@ SWITCHED: dict[str, frozenset[str]] = {
     "pip_without_finite_ld": frozenset({"finite"}),
     "pip_without_mismatch": frozenset({"mismatch"}),
     "pip_without_background": frozenset({"background"}),
+    "pip_one_effect": EXACT_LD | {"background", "several"},
 }
 
 
@@ -159,7 +161,7 @@ def switched(
         carried = over_priors(full, targets(prepared), priors, over)
     else:
         carried = fit_block(prepared, priors, settings, over=over)
-    there = prepared.learned.sources | {"weights"}
+    there = prepared.learned.sources | {"weights", "several"}
     fits = {frozenset[str](): full}
     for off in SWITCHED.values():
         if off & there not in fits:

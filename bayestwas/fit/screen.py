@@ -1,14 +1,14 @@
 """Before a block is fitted: which z-scores do not belong to its LD or to their files, and can it be trusted?
 
 Suspect variants are left out of the GWAS that they are suspect in. A block that is still suspicious is fitted
-with one effect on the trait: given which variant or gene is causal, the z-scores of the others say nothing
-more, so that LD does not enter.
+like the others, with what it teaches about the mismatch of its LD, and flagged; the PIPs of a fit with one
+effect, which needs no LD, are reported beside (`pip_one_effect`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,12 @@ from bayestwas import names
 from bayestwas.data.results import blank_of_locus
 from bayestwas.engine.diagnostics import DOUBTFUL, GOOD, SUSPICIOUS, Kriging, grade, krige
 from bayestwas.fit.panels import gwas_arrays
-from bayestwas.fit.settings import Settings
 from bayestwas.harmonise.inputs import check_inputs, minor_copies
 
 GRADES = (GOOD, DOUBTFUL, SUSPICIOUS)
 FLIP = "effect allele flipped: the z-score fits the variants around it with the other sign"
 APART = "z-score does not fit the variants around it"
-ONE_EFFECT = "fitted with one effect, which needs no LD"
+COMPARE = "compare its PIPs with pip_one_effect, which needs no LD"
 COLUMNS = ("ancestry", "index", "variant", "z", "predicted", "t", "reason")
 
 
@@ -36,10 +35,6 @@ class Screen:
     grade: str
     reason: str
     suspects: pd.DataFrame
-
-    def settings(self, given: Settings) -> Settings:
-        """The settings to fit the block with; a background would need LD as well."""
-        return replace(given, trait_effects=1, background=False) if self.grade == SUSPICIOUS else given
 
 
 def screen(locus: xr.DataTree) -> Screen:
@@ -110,13 +105,10 @@ def with_screen(result: xr.DataTree, found: Screen) -> xr.DataTree:
     blocks["reliability_reason"].values[:] = found.reason
     blocks["suspects"].values[:] = len(found.suspects)
     if found.grade == SUSPICIOUS:
-        why = f"LD is suspicious ({found.reason}): {ONE_EFFECT}"
+        why = f"LD is suspicious ({found.reason}): {COMPARE}"
         _warn(blocks["block_status"].values, blocks["block_reason"].values, why)
-        _warn(
-            constant["status"].values,
-            constant["reason"].values,
-            f"LD of the block is suspicious: {ONE_EFFECT}",
-        )
+        why = f"LD of the block is suspicious: {COMPARE}"
+        _warn(constant["status"].values, constant["reason"].values, why)
     table = found.suspects.assign(block=blocks[names.BLOCK].values[0])
     columns = {
         f"suspect_{name}": table[name] for name in ("variant", "block", "ancestry", "z", "predicted", "t")

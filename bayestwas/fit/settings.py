@@ -29,8 +29,7 @@ class Settings:
     cut_draws : draws of the cut posterior, one fit of the block each.
     posterior_draws : draws of the gene effects kept in the result.
     level : of the credible gene sets.
-    screen : leave out the variants of a GWAS that do not fit, and fit a block of suspicious LD with one
-        effect.
+    screen : leave out the variants of a GWAS that do not fit, and flag a block of suspicious LD.
     """
 
     trait_effects: int = 10

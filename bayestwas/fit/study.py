@@ -136,12 +136,12 @@ def fit_study(
         items = list(enumerate(sources))
         ready = list(watch("Expression weights", mapper.map(draw, items), len(items)))
         fitted = [i for i, fine in enumerate(ready) if fine is True]
-        task = partial(_trait_sums, folder=folder)
-        shares = [(i, _settings(sources[i], settings)) for i in fitted]
+        # what is learned from a fit of the cut posterior would be one fit per draw of the weights
+        task = partial(_trait_sums, folder=folder, settings=replace(settings, feedback=True))
 
         def collect(priors: TraitPriors, number: int) -> list[BlockSums]:
             label = f"Learning gene and variant priors, round {number}"
-            share = mapper.map(partial(task, priors=priors), shares)
+            share = mapper.map(partial(task, priors=priors), fitted)
             return [one for one in _kept(watch(label, share, len(fitted))) if one is not None]
 
         learned = learn_priors(collect, scales, settings, seed, watch) if learn else NOT_LEARNED
@@ -193,11 +193,6 @@ def _screen(source: Source) -> Screen | None:
         return screen(source())
     except Exception:
         return None
-
-
-def _settings(source: Source, settings: Settings) -> Settings:
-    """What one block is fitted with."""
-    return source.screen.settings(settings) if isinstance(source, Screened) else settings
 
 
 def _weight_sums(source: Source, priors: WeightPriors, settings: Settings, scales: Scales) -> StudySums:
@@ -269,7 +264,6 @@ def _prepare(
 ) -> bool:
     """Fit the weights of one block and keep its draws in the run's own scratch folder."""
     number, source = item
-    settings = _settings(source, settings)
     try:
         locus = source()
         fitted = fit_weights(locus, priors=priors, settings=settings)
@@ -291,14 +285,12 @@ def _pickled(path: Path) -> LocusSizes | None:
     return pickle.loads(path.read_bytes()) if path.exists() else None
 
 
-def _trait_sums(item: tuple[int, Settings], folder: Path, priors: TraitPriors) -> BlockSums | None:
+def _trait_sums(number: int, folder: Path, settings: Settings, priors: TraitPriors) -> BlockSums | None:
     """One block's share of learning the priors of genes and variants, under the mean of `priors`."""
-    number, settings = item
     _, ready, known = _load(folder, number)
     try:
         [prior] = block_priors(priors.mean() if priors.learned else priors, ready, known)
-        # what is learned from a fit of the cut posterior would be one fit per draw of the weights
-        posterior = fit_block(ready, prior, replace(settings, feedback=True))
+        posterior = fit_block(ready, prior, settings)
         return block_sums(posterior, ready, known, prior, priors.scales)
     except Exception:
         return None
@@ -309,7 +301,6 @@ def _finish(
 ) -> xr.DataTree:
     """The result of one block under the learned priors, or a result that says why there is none."""
     number, source = item
-    settings = _settings(source, settings)
     began = time.process_time()
     try:
         locus = source()

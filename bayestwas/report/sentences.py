@@ -17,6 +17,7 @@ import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.results import modality, symbols, text
+from bayestwas.engine.diagnostics import SUSPICIOUS
 
 MOVE = 0.1  # smallest change of a PIP that is called a change
 COMPETITOR = 0.1  # smallest PIP of a competitor that is mentioned
@@ -30,7 +31,8 @@ class GeneEvidence:
     reference.
 
     `variant` is the direct-effect variant of the block with the highest PIP, `rival` the other gene of the
-    block with the highest PIP; empty where there is none. `modality`: of the best context.
+    block with the highest PIP; empty where there is none. `modality`: of the best context. `suspicious`: the
+    grade of the block.
     """
 
     gene: str
@@ -43,6 +45,8 @@ class GeneEvidence:
     pip_without_finite_ld: float = np.nan
     pip_without_mismatch: float = np.nan
     pip_without_background: float = np.nan
+    pip_one_effect: float = np.nan
+    suspicious: bool = False
     n_ref: Mapping[str, float] = field(default_factory=dict)
     variant: str = ""
     variant_pip: float = np.nan
@@ -99,6 +103,7 @@ WITHOUT: dict[str, str] = {
 }
 MATTERS = "{source} matters most: without it the PIP would be {without}"
 PRIORS_MATTER = "the uncertainty of the learned priors matters most: at their mean the PIP would be {without}"
+SUSPECT = "LD of the block is suspicious: with one effect in it, which needs no LD, the PIP would be {pip}"
 NOT_FITTED = "{gene} was not fitted ({status}): {reason}."
 
 
@@ -132,6 +137,8 @@ def explain(evidence: GeneEvidence) -> str:
     clauses += [clause for clause in [_what_matters(e)] if clause]
     if kind == "fall" and not (e.pip < COMPETITOR and other_pip >= CERTAIN):
         clauses.append(REMEDIES[sources].format(modality=e.modality))
+    if e.suspicious and not np.isnan(e.pip_one_effect):
+        clauses.append(SUSPECT.format(pip=_pip(e.pip_one_effect)))
     return _joined(clauses, kind)
 
 
@@ -254,6 +261,8 @@ def explanations(result: xr.DataTree) -> list[str]:
         str(block): dict(zip(map(str, blocks[names.ANCESTRY].values), row, strict=True))
         for block, row in zip(blocks[names.BLOCK].values, blocks["n_ref"].values, strict=True)
     }
+    graded = text(blocks["reliability"].values) == SUSPICIOUS
+    suspicious = set(text(blocks[names.BLOCK].values)[graded])
     sentences = [""] * len(genes)
     symbol = symbols(result)
     contexts = text(marginals["best_context"].values)
@@ -273,6 +282,7 @@ def explanations(result: xr.DataTree) -> list[str]:
                 variant_pip=variant_pip,
                 rival=rival,
                 rival_pip=rival_pip,
+                suspicious=block in suspicious,
                 status=str(constant["status"].values[i]),
                 reason=str(constant["reason"].values[i]),
             )
@@ -280,7 +290,7 @@ def explanations(result: xr.DataTree) -> list[str]:
     return sentences
 
 
-_NUMBERS = ("pip", "pip_mcse", "pip_fixed_priors", "pip_plugin", "pip_weights", *WITHOUT)
+_NUMBERS = ("pip", "pip_mcse", "pip_fixed_priors", "pip_plugin", "pip_weights", "pip_one_effect", *WITHOUT)
 
 
 def _positions(blocks: np.ndarray) -> dict[str, np.ndarray]:

@@ -53,6 +53,7 @@ def genes_table(result: xr.DataTree) -> pd.DataFrame:
         "pip_without_finite_ld": marginals["pip_without_finite_ld"],
         "pip_without_mismatch": marginals["pip_without_mismatch"],
         "pip_without_background": marginals["pip_without_background"],
+        "pip_one_effect": marginals["pip_one_effect"],
         "credible_set": marginals["credible_set"],
         "status": constant["status"],
         "reason": constant["reason"],

@@ -298,6 +298,17 @@ def test_ld_that_is_exact_moves_no_pip(build: Build, settings: Settings) -> None
     np.testing.assert_array_equal(data["pip_plugin"], data["pip_ld"])
 
 
+def test_one_effect_and_exact_ld_is_what_pip_one_effect_says(build: Build, settings: Settings) -> None:
+    """With one effect and nothing else on, the fit is the one beside it; with more effects it is not."""
+    alone = replace(settings, trait_effects=1, mismatch=False, background=False)
+    exact = build(ld=lambda ld: {a: (x, np.inf) for a, (x, _) in ld.items()})
+    data = run(exact, alone)["marginals"]
+    np.testing.assert_array_equal(data["pip_one_effect"], data["pip_fixed_priors"])
+    assert float(data["pip_one_effect"].sum()) <= 1 + 1e-12
+    several = run(exact, settings)["marginals"]
+    assert float(abs(several["pip_one_effect"] - several["pip_fixed_priors"]).max()) > 1e-3
+
+
 def test_ld_as_a_matrix_is_ld_from_genotypes(build: Build, settings: Settings, fitted: xr.DataTree) -> None:
     """The correlation of the same 200 people, absent where nothing varies."""
 

@@ -1,4 +1,4 @@
-"""Variants that do not fit are left out, and a block of suspicious LD is fitted with one effect."""
+"""Variants that do not fit are left out, and a block of suspicious LD is flagged."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_flipped_variant_is_left_out(tagged: tuple[xr.DataTree, int], settings
     assert (row["reliability"], row["suspects"], row["status"]) == (DOUBTFUL, 1, names.OK)
 
 
-def test_a_suspicious_block_is_fitted_with_one_effect(
+def test_a_suspicious_block_is_flagged_and_has_pips_that_need_no_ld(
     tagged: tuple[xr.DataTree, int], settings: Settings
 ) -> None:
     locus, _ = tagged
@@ -100,11 +100,14 @@ def test_a_suspicious_block_is_fitted_with_one_effect(
     [result] = fit_study([source], settings)
     row = blocks_table(result).iloc[0]
     assert (row["reliability"], row["status"]) == (SUSPICIOUS, names.WARNING)
-    assert "one effect" in row["reason"]
+    assert "pip_one_effect" in row["reason"]
+    assert row["mismatch"].startswith("EUR=")
+    assert not row["mismatch"].startswith("EUR=0,")
     genes = genes_table(result)
     assert set(genes["status"]) == {names.WARNING}
-    assert genes["reason"].str.contains("one effect").all()
-    assert genes["pip"].sum() + result[names.MARGINALS].dataset["pip_direct"].values.sum() <= 1 + 1e-6
+    assert genes["reason"].str.contains("pip_one_effect").all()
+    assert genes["explanation"].str.contains("LD of the block is suspicious").all()
+    assert genes["pip_one_effect"].sum() <= 1 + 1e-6
     [trusting] = fit_study([lambda: locus], replace(settings, screen=False))
     assert trusting[names.BLOCKS].dataset["reliability"].values.tolist() == [""]
 

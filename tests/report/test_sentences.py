@@ -164,6 +164,19 @@ CASES = {
         "G: the PIP is 0.30, and 0.32 with weights and LD taken as exact: carrying their uncertainty changes"
         " it little.",
     ),
+    "LD is suspicious": (
+        {
+            "pip": 0.3,
+            "pip_plugin": 0.32,
+            "pip_weights": 0.3,
+            **KNOWN,
+            "suspicious": True,
+            "pip_one_effect": 0.8,
+        },
+        "G: the PIP is 0.30, and 0.32 with weights and LD taken as exact: carrying their uncertainty changes"
+        " it little; LD of the block is suspicious: with one effect in it, which needs no LD, the PIP would"
+        " be 0.80.",
+    ),
     "no comparison": (
         {"pip": 0.6},
         "G: the PIP is 0.60; how far the uncertainty of weights and LD moves it was not computed.",

@@ -26,7 +26,7 @@ COLUMNS = {
     " twas_z twas_p twas_bonferroni twas_bh twas_q conditional_z conditional_z_lead permutation_p n_signals"
     " heterogeneity_p h4 grcp direct_variant direct_pip direction agreement n_variants"
     " pip_fixed_priors pip_plugin pip_weights pip_ld"
-    " pip_without_finite_ld pip_without_mismatch pip_without_background"
+    " pip_without_finite_ld pip_without_mismatch pip_without_background pip_one_effect"
     " credible_set status reason explanation"
     " data",
     "contexts.tsv": "gene context modality pip h4 grcp cis_h2 cis_h2_sd data",
