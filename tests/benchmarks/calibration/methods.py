@@ -39,6 +39,7 @@ PIPS = (
     "pip_without_mismatch", "pip_without_background",
 )  # fmt: skip
 ELASTIC_NET, MEANS = "elastic_net.npz", "mean_weights.npz"  # point weights in the work folder
+GRADES = "grades.tsv"  # of the blocks, in the work folder
 
 
 def ours(folder: Path, variable: str) -> pd.DataFrame:
@@ -55,8 +56,8 @@ def ours(folder: Path, variable: str) -> pd.DataFrame:
         pd.concat(parts).to_csv(part, sep="\t")
         part.rename(kept)
         kept_together(folder.parent / MEANS, {str(i): _means(result) for i, result in enumerate(results)})
-        graded = [str(result[names.BLOCKS].dataset["reliability"].values[0]) for result in results]
-        (folder.parent / "reliability.txt").write_text("\n".join(graded) + "\n")
+        graded = [result[names.BLOCKS].dataset["reliability"].to_series() for result in results]
+        pd.concat(graded).rename("grade").to_csv(folder.parent / GRADES, sep="\t")
     table = pd.read_csv(kept, sep="\t", keep_default_na=False, na_values={name: [""] for name in PIPS})
     columns = ["gene", "pip", "credible_set"] if variable == "pip" else ["gene", "pip"]
     return table.drop(columns=["pip"] if variable != "pip" else []).rename(columns={variable: "pip"})[columns]

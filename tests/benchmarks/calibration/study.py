@@ -2,10 +2,11 @@
 
     python tests/benchmarks/calibration/study.py --blocks 60 --seeds 1 2 3 4 5 --out calibration
 
-What is there already (the study folder, the table of a method) is not made again, so that a stopped run
-continues; --score-only scores what is there. Writes scores.tsv (and scores.md), reliability.tsv (observed
-frequency by bin of PIP), genes.tsv and grades.tsv into --out. A method whose program is not installed is left
-out, and said so.
+What is there already is not made again, so that a stopped run continues: the study folder and the table of a
+method under .benchmarks/, and in --out genes/SETTING-seedK.tsv.gz, every gene with what every method says of
+it. Scores are made of the latter alone, so that --score-only needs nothing else. Writes scores.tsv (and
+scores.md), reliability.tsv (observed frequency by bin of PIP) and grades.tsv into --out. A method whose
+program is not installed is not run, and said so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from methods import METHODS, NEED_PEERS, Method, peers
+from methods import GRADES, METHODS, NEED_PEERS, Method, peers
 
 from bayestwas.assess import calibration
 from bayestwas.data.simulate import PRESETS, simulate_study
@@ -45,9 +46,13 @@ def made(setting: str, seed: int, blocks: int) -> Path:
     return folder
 
 
+def table_path(folder: Path, name: str) -> Path:
+    return folder.parent / f"{name.replace(',', '').replace(' ', '_')}.genes.tsv"
+
+
 def run_method(name: str, method: Method, folder: Path) -> None:
     """Keep the gene table of one method, and the seconds that it took."""
-    path = folder.parent / f"{name.replace(',', '').replace(' ', '_')}.genes.tsv"
+    path = table_path(folder, name)
     if path.exists():
         return
     began = time.perf_counter()
@@ -58,29 +63,56 @@ def run_method(name: str, method: Method, folder: Path) -> None:
     print(f"  {name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def gathered(setting: str, name: str, seeds: Sequence[int], blocks: int) -> pd.DataFrame | None:
-    """Every gene of the truth with what one method says of it; None where a seed has not been run."""
+def record_path(out: Path, setting: str, seed: int) -> Path:
+    return out / "genes" / f"{setting}-seed{seed}.tsv.gz"
+
+
+def record(folder: Path, methods: Sequence[str], path: Path) -> None:
+    """Every gene of the truth, the grade of its block, and METHOD|COLUMN for what every method says of it."""
+    table = pd.read_csv(folder / "truth.tsv", sep="\t", keep_default_na=False)[["gene", "block", "causal"]]
+    if (folder.parent / GRADES).exists():
+        table = table.merge(pd.read_csv(folder.parent / GRADES, sep="\t"), on="block", how="left")
+    for name in methods:
+        found = pd.read_csv(table_path(folder, name), sep="\t").set_index("gene").add_prefix(f"{name}|")
+        table = table.merge(found, on="gene", how="left", validate="one_to_one")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    same = {"method": "gzip", "mtime": 0}
+    table.to_csv(path, sep="\t", index=False, float_format="%.5g", compression=same)
+
+
+def recorded(out: Path, setting: str, seed: int) -> pd.DataFrame | None:
+    path = record_path(out, setting, seed)
+    if not path.exists():
+        return None
+    return pd.read_csv(path, sep="\t").assign(seed=seed, setting=setting)
+
+
+def done(out: Path, setting: str, seed: int, methods: Sequence[str]) -> bool:
+    table = recorded(out, setting, seed)
+    return table is not None and all(f"{name}|seconds" in table for name in methods)
+
+
+def gathered(records: Sequence[pd.DataFrame], name: str) -> pd.DataFrame | None:
+    """Every gene with what one method says of it, over seeds; None where it has not been run."""
     parts = []
-    for seed in seeds:
-        folder = WORK / setting / f"seed{seed}-blocks{blocks}"
-        path = folder / f"{name.replace(',', '').replace(' ', '_')}.genes.tsv"
-        if not path.exists():
+    for table in records:
+        mine = [column for column in table if column.startswith(f"{name}|")]
+        if not mine:
             return None
-        truth = pd.read_csv(folder / "study" / "truth.tsv", sep="\t", keep_default_na=False)
-        found = pd.read_csv(path, sep="\t", keep_default_na=False, na_values={"pip": [""]})
-        table = truth[["gene", "block", "causal"]].merge(found, on="gene", how="left", validate="one_to_one")
-        value = table["pip"] if "pip" in table else table["score"]
-        table = table.assign(left_out=value.isna(), score=value.fillna(0.0), seed=seed)
-        table["unit"] = f"{seed}:" + table["block"]
-        if "pip" in table:
-            table["pip"] = table["pip"].fillna(0.0)
-            table["called"] = table["pip"] >= calibration.THRESHOLD
+        part = table[["gene", "block", "causal", "seed", "setting", *mine]]
+        part = part.rename(columns=lambda column: column.removeprefix(f"{name}|"))
+        value = part["pip"] if "pip" in part else part["score"]
+        part = part.assign(left_out=value.isna(), score=value.fillna(0.0), method=name)
+        part["unit"] = part["seed"].astype(str) + ":" + part["block"]
+        if "pip" in part:
+            part["pip"] = part["pip"].fillna(0.0)
+            part["called"] = part["pip"] >= calibration.THRESHOLD
             for rate in RATES:
-                table[f"called_fdr{rate:g}"] = bayesian_fdr(table["pip"].to_numpy()) <= rate
+                part[f"called_fdr{rate:g}"] = bayesian_fdr(part["pip"].to_numpy()) <= rate
         else:
-            table["called"] = table["called"].astype(str).eq("True")
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True).assign(setting=setting, method=name)
+            part["called"] = part["called"].astype(str).eq("True")
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 # ---- scores ---------------------------------------------------------------------------------------------
@@ -89,7 +121,8 @@ def gathered(setting: str, name: str, seeds: Sequence[int], blocks: int) -> pd.D
 def scored(table: pd.DataFrame) -> dict[str, object]:
     truth = table["causal"].astype(bool)
     row: dict[str, object] = {"setting": table["setting"].iloc[0], "method": table["method"].iloc[0]}
-    row |= {"blocks": table["unit"].nunique(), "genes": len(table), "causal": int(truth.sum())}
+    row |= {"seeds": table["seed"].nunique(), "blocks": table["unit"].nunique()}
+    row |= {"genes": len(table), "causal": int(truth.sum())}
     row["auprc"] = calibration.average_precision(truth, table["score"])
     row["auprc_se"] = resampled(
         table, lambda part: calibration.average_precision(part["causal"], part["score"])
@@ -123,7 +156,7 @@ def _called(truth: pd.Series, called: pd.Series, suffix: str) -> dict[str, objec
 
 def credible(table: pd.DataFrame) -> dict[str, object]:
     """Coverage and mean size of the 90% credible gene sets."""
-    rows = table.assign(set=table["credible_set"].fillna("").str.split(",")).explode("set")
+    rows = table.assign(set=table["credible_set"].astype(object).fillna("").str.split(",")).explode("set")
     rows = rows[rows["set"] != ""]
     held = rows.groupby(["unit", "set"])["causal"].agg(["any", "size"])
     share = calibration.wilson(int(held["any"].sum()), len(held))
@@ -146,20 +179,16 @@ def resampled(table: pd.DataFrame, score: object, seed: int = 0) -> float:
     return float(known.std(ddof=1)) if len(known) > 1 else np.nan
 
 
-def grades(settings: Sequence[str], seeds: Sequence[int], blocks: int) -> pd.DataFrame:
-    """How many blocks of each setting were graded good, doubtful and suspicious."""
-    rows = []
-    for setting in settings:
-        files = [WORK / setting / f"seed{seed}-blocks{blocks}" / "reliability.txt" for seed in seeds]
-        words = [word for file in files if file.exists() for word in file.read_text().split()]
-        rows.append({"setting": setting, **{g: words.count(g) for g in ("good", "doubtful", "suspicious")}})
-    return pd.DataFrame(rows)
+def grades(setting: str, records: Sequence[pd.DataFrame]) -> dict[str, object]:
+    """How many blocks of a setting were graded good, doubtful and suspicious."""
+    words = [word for table in records for word in table.groupby("block")["grade"].first()]
+    return {"setting": setting, **{g: words.count(g) for g in ("good", "doubtful", "suspicious")}}
 
 
 def markdown(scores: pd.DataFrame) -> str:
     """The scores as the table of docs/calibration.md."""
     head = (
-        "setting", "method", "causal", "AUPRC (s.e.)", "power", "false at 0.8 (95%)",
+        "setting", "method", "seeds", "causal", "AUPRC (s.e.)", "power", "false at 0.8 (95%)",
         "false at Bayesian FDR 5% (95%)", "calibration error (s.e.)", "log score",
         "sets: coverage (95%), size",
     )  # fmt: skip
@@ -167,7 +196,8 @@ def markdown(scores: pd.DataFrame) -> str:
     lines = [head, ("---",) * len(head)]
     for row in scores.to_dict("records"):
         lines.append((
-            row["setting"], row["method"], str(row["causal"]), _number(row, "{auprc:.3f} ({auprc_se:.3f})"),
+            row["setting"], row["method"], str(row["seeds"]), str(row["causal"]),
+            _number(row, "{auprc:.3f} ({auprc_se:.3f})"),
             _number(row, "{power:.2f}"), _share(row, ""), _share(row, "_fdr0.05"),
             _number(row, "{ece:.3f} ({ece_se:.3f})"), _number(row, "{log_score:.3f}"),
             _number(row, sets),
@@ -199,18 +229,22 @@ def main() -> None:
     parser.add_argument("--score-only", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    methods = [name for name in args.methods if name not in NEED_PEERS or peers.available()]
+    methods = [n for n in args.methods if args.score_only or n not in NEED_PEERS or peers.available()]
     for name in set(args.methods) - set(methods):
-        print(f"{name} is left out: there is no Python at {peers.PYTHON}", flush=True)
+        print(f"{name} is not run: there is no Python at {peers.PYTHON}", flush=True)
     for seed in [] if args.score_only else args.seeds:
         for setting in args.settings:
+            if done(args.out, setting, seed, methods):
+                continue
             print(f"{setting}, seed {seed}", flush=True)
             folder = made(setting, seed, args.blocks)
             for name in methods:
                 run_method(name, METHODS[name], folder)
-    tables = [gathered(s, name, args.seeds, args.blocks) for s in args.settings for name in methods]
+            record(folder, methods, record_path(args.out, setting, seed))
+    held = {s: [r for k in args.seeds if (r := recorded(args.out, s, k)) is not None] for s in args.settings}
+    held = {setting: records for setting, records in held.items() if records}
+    tables = [gathered(records, name) for records in held.values() for name in args.methods]
     known = [table for table in tables if table is not None]
-    args.out.mkdir(parents=True, exist_ok=True)
     form = {"sep": "\t", "index": False, "float_format": "%.6g"}
     scores = pd.DataFrame([scored(table) for table in known])
     scores.to_csv(args.out / "scores.tsv", **form)
@@ -223,8 +257,7 @@ def main() -> None:
         if "pip" in table
     ]
     pd.concat(bins).to_csv(args.out / "reliability.tsv", **form)
-    pd.concat(known).to_csv(args.out / "genes.tsv", **form)
-    grades(args.settings, args.seeds, args.blocks).to_csv(args.out / "grades.tsv", **form)
+    pd.DataFrame([grades(*item) for item in held.items()]).to_csv(args.out / "grades.tsv", **form)
     shown = [
         "setting",
         "method",
