@@ -195,6 +195,11 @@ RESULT_VARIABLES: dict[str, dict[str, Variable]] = {
         "permutation_p": Variable(
             (GENE,), PROBABILITY, "of twas_z with weights that change places; NaN unless its p is below 0.05"
         ),
+        "expression_excess": Variable(
+            _GCA,
+            "squared z",
+            "mean squared z of expression beyond weights and noise; 0 where the model holds",
+        ),
         "n_signals": Variable((GENE,), "signals", "signals of expression in the best context"),
         "heterogeneity_q": Variable((GENE,), "chi-squared", "Cochran's Q of the effect over these signals"),
     },

@@ -80,6 +80,7 @@ def _fill_genes(result: xr.DataTree, rng: np.random.Generator, fitted: np.ndarra
     for name in ("conditional_z", "conditional_z_lead"):
         observed[name].values[fitted] = rng.normal(0, 2, n)
     observed["permutation_p"].values[fitted] = rng.uniform(0.001, 1, n)
+    observed["expression_excess"].values[fitted] = rng.normal(0, 0.1, shape)
     observed["n_signals"].values[fitted] = np.arange(n) % 3
     observed["heterogeneity_q"].values[fitted] = np.where(np.arange(n) % 3 > 1, rng.chisquare(1, n), np.nan)
     result["posterior"].dataset["gene_effect"].values[:, :, fitted] = rng.normal(0, 0.05, (1, 8, *shape))

@@ -270,6 +270,19 @@ def residual_noise(expression: Expression, fit: SingleEffects) -> Floats:
     return _definite(noise)
 
 
+def excess(expression: Expression, posterior: WeightPosterior) -> Floats:
+    """(S,) association of expression that the fitted effects leave: the mean over variants of the squared z
+    of the residual, less its noise.
+
+    About 0 where the model holds (below, as effects are fitted), above where many effects are too small for
+    it; NaN where not measured.
+    """
+    z = np.where(posterior.present, expression.z - posterior.fit.fitted.sum(axis=0), np.nan)
+    count = posterior.present.sum(axis=1)
+    left = np.nansum(z**2, axis=1) / np.maximum(count, 1) - np.diag(posterior.noise)
+    return np.where(count > 0, left, np.nan)
+
+
 def _definite(noise: Floats) -> Floats:
     """The matrix with its eigenvalues raised to SMALLEST_EIGENVALUE: the same data given as two contexts can
     still be fitted."""

@@ -1,4 +1,5 @@
-"""What stands beside the PIPs of a block: conditional z, permutation p and heterogeneity of signals."""
+"""What stands beside the PIPs of a block: conditional z, permutation p, heterogeneity of signals, expression
+beyond the weights."""
 
 from __future__ import annotations
 
@@ -40,8 +41,12 @@ def triangulate(
         given_genes, given_lead = _conditional(prepared, columns)
         observed["conditional_z"].values[at] = given_genes
         observed["conditional_z_lead"].values[at] = given_lead
+    left = weights[names.CONSTANT].dataset.get("excess")
     for g, (row, context) in enumerate(zip(at, contexts, strict=True)):
         gene = prepared.genes[g].gene
+        if left is not None:
+            shape = (len(prepared.contexts), len(prepared.ancestries))
+            observed["expression_excess"].values[row] = left.sel({names.GENE: gene}).values.reshape(shape)
         p = float(two_sided_p(observed["twas_z"].values[row]))
         if prepared.direct and p < PERMUTED:
             rng = np.random.default_rng([seed, zlib.crc32(gene.encode()), STREAM])

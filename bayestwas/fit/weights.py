@@ -84,7 +84,7 @@ def fit_weights(
         np.zeros((g, effects)),
         np.zeros(g, dtype=bool),
     )
-    finished = np.zeros((g, s), dtype=bool)
+    finished, excess = np.zeros((g, s), dtype=bool), np.full((g, s), np.nan)
     for i, gene in enumerate(genes):
         for study, row in points.get(gene, {}).items():
             mean[i, study], finished[i, study], n[i, study] = row, True, 1.0
@@ -95,6 +95,7 @@ def fit_weights(
         fitted = engine.fit_expression(expression, priors, effects=effects)
         score[i][:, index] = fitted.fit.score
         noise[i], window[i, index] = fitted.noise, True
+        excess[i] = np.where(finished[i], np.nan, engine.excess(expression, fitted))
         n[i] = np.where(finished[i], n[i], expression.n)
         present[i][:, index] = fitted.present
         empty[i], converged[i] = fitted.fit.null, fitted.fit.converged
@@ -124,6 +125,7 @@ def fit_weights(
             "noise": ((names.GENE, STUDY, "study_"), noise),
             "n": ((names.GENE, STUDY), n),
             "finished": ((names.GENE, STUDY), finished),
+            "excess": ((names.GENE, STUDY), excess),
             "present": ((names.GENE, STUDY, names.VARIANT), present),
             "window": ((names.GENE, names.VARIANT), window),
         },

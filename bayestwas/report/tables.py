@@ -95,7 +95,9 @@ def effects_table(result: xr.DataTree) -> pd.DataFrame:
     """One row per gene, context and ancestry for which there is an effect."""
     marginals = result[names.MARGINALS].dataset
     columns = {name: marginals[name] for name in ("effect", "effect_sd", "sign_probability")}
-    return _labelled(_long(columns, (names.GENE, names.CONTEXT, names.ANCESTRY)), result)
+    left = {"expression_excess": result[names.OBSERVED].dataset["expression_excess"]}
+    table = _long(columns | left, (names.GENE, names.CONTEXT, names.ANCESTRY))
+    return _labelled(table.dropna(how="all", subset=list(columns), ignore_index=True), result)
 
 
 def variants_table(result: xr.DataTree) -> pd.DataFrame:

@@ -35,6 +35,7 @@ from bayestwas.run.progress import Watch, watching
 from bayestwas.run.study import file_hashes, read_study
 
 STRONG_BACKGROUND = 0.1  # tau2 that doubles the variance of z of a variant whose r2 with all add up to 10
+EXCESS, MANY_GENES = 0.1, 20  # squared z beyond the noise of expression, on average over so many genes
 TOLD = ("priors", "weight_priors", "priors_source", "mixtures", "mixture_doubts", "overlap")
 TOP = 10  # genes in the summary
 TOP_COLUMNS = ("gene", "pip", "best_context", "effect", "effect_sd", "twas_z", "pip_plugin", "explanation")
@@ -105,7 +106,12 @@ def run_study(
             result = concat_results([*blocks, *_homeless(harmonised, settings)])
             result.attrs |= _provenance(harmonised, settings, seed, blocks)
             shared = json.loads(str(result.attrs.get("overlap", "[]")))
-            for note in [*mixture_notes(result), *background_notes(result), *shared]:
+            for note in [
+                *mixture_notes(result),
+                *background_notes(result),
+                *expression_notes(result),
+                *shared,
+            ]:
                 watch.note(note)
             if names.HYPERPARAMETERS in result.children:
                 learned = result[names.HYPERPARAMETERS].attrs
@@ -148,6 +154,27 @@ def background_notes(result: xr.DataTree) -> list[str]:
         f"{STRONG_BACKGROUND:g}): PIPs below 0.2 were too high in simulations of that kind, those "
         "above 0.8 were not (docs/calibration.md)"
     ]
+
+
+def expression_notes(result: xr.DataTree) -> list[str]:
+    """A sentence per panel whose expression keeps association beyond the weights: many small eQTLs."""
+    left = result[names.OBSERVED].dataset["expression_excess"]
+    told = []
+    for context in left[names.CONTEXT].values:
+        for ancestry in left[names.ANCESTRY].values:
+            values = left.sel({names.CONTEXT: context, names.ANCESTRY: ancestry}).values
+            known = values[np.isfinite(values)]
+            if len(known) < MANY_GENES:
+                continue
+            mean, error = known.mean(), known.std() / len(known) ** 0.5
+            if mean > max(EXCESS, 3 * error):
+                told.append(
+                    f"expression in {context}, {ancestry} keeps association beyond the fitted eQTLs (mean "
+                    f"squared z {mean:.2f} above its noise over {len(known)} genes): many small eQTLs a gene "
+                    "are outside the model; in simulations of that kind more of the genes with a PIP of 0.8 "
+                    "or more were false than their PIPs say (docs/calibration.md)"
+                )
+    return told
 
 
 def fitted_readers(harmonised: Harmonised) -> list[LocusReader]:

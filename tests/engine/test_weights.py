@@ -23,6 +23,7 @@ from bayestwas.engine.weights import (
     WeightSums,
     components,
     distance_bin,
+    excess,
     fit_expression,
     learn,
     moments,
@@ -494,3 +495,45 @@ def test_matrix_ld_will_do() -> None:
     matrix = replace(one, ld=(MatrixLD(factor.T @ factor),))
     first, second = (fit_expression(e, WeightPriors()) for e in (one, matrix))
     np.testing.assert_allclose(first.fit.alpha, second.fit.alpha, atol=1e-9)
+
+
+def test_excess_is_that_of_the_residuals() -> None:
+    """z-scores made again from the residuals of the people, expression less predicted expression; to 1e-4,
+    as sweeps end once they change the fit by little."""
+    rng = np.random.default_rng(19)
+    x = panel(rng, 120)
+    y = 0.5 * x[:, 3] + rng.standard_normal(len(x))
+    z = np.full((2, P), np.nan)
+    z[0] = summary(x, y)
+    one = Expression(z, np.array([120.0, 0.0]), (FactorLD(x),) * 2, np.eye(2), np.eye(2), DISTANCE, 2, 1)
+    fitted = fit_expression(one, WeightPriors())
+    unit = np.array([column / np.sqrt(column @ column) for column in x.T])  # (P, people), of length one
+    y = (y - y.mean()) / y.std()
+    residual = y / np.sqrt(120) - moments(fitted)[0][0] @ unit
+    again = (np.sqrt(120) * unit @ residual) ** 2
+    left = excess(one, fitted)
+    np.testing.assert_allclose(left[0], again.mean() - fitted.noise[0, 0], atol=1e-4)
+    assert np.isnan(left[1])
+
+
+def test_excess_of_many_small_effects_is_above_that_of_a_few() -> None:
+    """40 genes of 300 people, correlated variants, 15% of the variance by one variant or by 20 of 60: at
+    most 0 but for its error, and above 0.1, from where a run says so."""
+    rng = np.random.default_rng(20)
+    kinds: dict[int, list[float]] = {1: [], 20: []}
+    for _ in range(40):
+        common = rng.standard_normal((300, 6))
+        x = np.repeat(common, 10, axis=1) + rng.standard_normal((300, 60))
+        x = (x - x.mean(axis=0)) / (x.std(axis=0) * np.sqrt(300))
+        for count, values in kinds.items():
+            effect = np.zeros(60)
+            effect[rng.choice(60, count, replace=False)] = rng.standard_normal(count)
+            genetic = x @ effect
+            y = np.sqrt(0.15) * genetic / genetic.std() + np.sqrt(0.85) * rng.standard_normal(300)
+            y = (y - y.mean()) / y.std()
+            z = (np.sqrt(300) * x.T @ (y / np.sqrt(300)))[None]
+            one = Expression(z, np.array([300.0]), (FactorLD(x),), np.eye(1), np.eye(1), np.zeros(60), 1, 1)
+            values.append(float(excess(one, fit_expression(one, WeightPriors()))[0]))
+    few, many = (np.mean(kinds[count]) for count in (1, 20))
+    print(f"excess: {few:.3f} with one effect, {many:.3f} with 20")
+    assert few < 0.05 < 0.1 < many

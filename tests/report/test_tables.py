@@ -30,7 +30,7 @@ COLUMNS = {
     " credible_set status reason explanation"
     " data",
     "contexts.tsv": "gene context modality pip h4 grcp cis_h2 cis_h2_sd data",
-    "effects.tsv": "gene context ancestry effect effect_sd sign_probability data",
+    "effects.tsv": "gene context ancestry effect effect_sd sign_probability expression_excess data",
     "variants.tsv": "variant block position effect_allele other_allele pip_direct ancestry z data",
     "blocks.tsv": "block variants genes n_ref mismatch background converged iterations seconds status reason "
     "reliability suspects reliability_reason data",

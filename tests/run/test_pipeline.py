@@ -17,7 +17,7 @@ from bayestwas.data.results import open_results
 from bayestwas.errors import InputError, OutputError
 from bayestwas.fit import study as fit_study_module
 from bayestwas.run import pipeline
-from bayestwas.run.pipeline import RunSummary, background_notes, run_study
+from bayestwas.run.pipeline import RunSummary, background_notes, expression_notes, run_study
 
 # The contract with the user; the last column of every table says whether the data are simulated.
 COLUMNS = {
@@ -30,7 +30,7 @@ COLUMNS = {
     "credible_set status reason explanation "
     "data",
     "contexts.tsv": "gene context modality pip h4 grcp cis_h2 cis_h2_sd data",
-    "effects.tsv": "gene context ancestry effect effect_sd sign_probability data",
+    "effects.tsv": "gene context ancestry effect effect_sd sign_probability expression_excess data",
     "variants.tsv": "variant block position effect_allele other_allele pip_direct ancestry z data",
     "blocks.tsv": "block variants genes n_ref mismatch background converged iterations seconds status reason "
     "reliability suspects reliability_reason data",
@@ -351,6 +351,21 @@ def test_a_strong_background_is_told() -> None:
     assert background_notes(made) == []
     (told,) = background_notes(result_of(["b1", "b2"], tau2=[0.02, 0.4]))
     assert told.startswith("1 of 2 blocks have a strong polygenic background")
+
+
+@pytest.mark.parametrize(
+    ("mean", "genes", "told"),
+    [(0.3, 40, 1), (0.05, 40, 0), (0.3, 10, 0)],
+    ids=["many small eQTLs", "as the model has it", "too few genes to say"],
+)
+def test_expression_beyond_the_weights_is_told(mean: float, genes: int, told: int) -> None:
+    left = np.full((genes, 2, 1), np.nan)
+    left[:, 1, 0] = mean + 0.2 * np.resize([-1.0, 1.0], genes)
+    values = {"expression_excess": (("gene", "context", "ancestry"), left)}
+    made = xr.Dataset(values, coords={"context": ["liver", "blood"], "ancestry": ["EUR"]})
+    notes = expression_notes(xr.DataTree.from_dict({"/observed_data": made}))
+    assert len(notes) == told
+    assert all(note.startswith("expression in blood, EUR keeps association") for note in notes)
 
 
 def result_of(blocks: list[str], tau2: list[float]) -> xr.DataTree:
