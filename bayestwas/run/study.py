@@ -16,8 +16,16 @@ from bayestwas import names
 from bayestwas.data.annotations import Annotations
 from bayestwas.data.mixtures import MOST_PANELS, stacked
 from bayestwas.data.preparation import AS_GIVEN, AUTOMATIC, NORMALISATIONS, preparation
-from bayestwas.data.studies import DEFAULT_CIS_WINDOW, DEFAULT_MIN_INFO, Genotypes, LDMatrix, Panel, Study
-from bayestwas.errors import StudyFileError, nearest
+from bayestwas.data.studies import (
+    DEFAULT_CIS_WINDOW,
+    DEFAULT_MIN_INFO,
+    Genotypes,
+    LDMatrix,
+    Panel,
+    Study,
+    check_label,
+)
+from bayestwas.errors import InputError, StudyFileError, nearest
 from bayestwas.io.annotations import annotation_files, read_gene_annotations, read_variant_annotations
 from bayestwas.io.blocks import read_blocks
 from bayestwas.io.expression import read_covariates, read_expression
@@ -410,6 +418,17 @@ def _check_panels(place: _Place, entry: dict[str, Any]) -> None:
             "LD of a mixture of panels is never that of the people of the GWAS",
             "Remove in_sample",
         )
+    for label in panels:
+        try:
+            check_label("panel", label)
+        except InputError as error:
+            raise StudyFileError(place.say(error.given), error.rule, error.remedy) from None
+    if len(set(panels.values())) < len(panels):
+        raise StudyFileError(
+            place.say(f"panels = {panels!r}"),
+            "The panels of a mixture are different files: shares of the same people cannot be told apart",
+            "Name each file once, or give it as genotypes",
+        )
 
 
 # ---- the files it names
@@ -499,11 +518,11 @@ def _overlaps(path: Path, tree: dict[str, Any], panels: Sequence[Panel]) -> dict
     out = {}
     for number, (entry, panel) in enumerate(zip(tree["expression"], panels, strict=True), start=1):
         shared, donors = entry.get("overlap"), panel.expression.sizes[names.DONOR]
-        if shared is not None and not 0 <= shared <= donors:
+        if shared is not None and not (0 <= shared <= donors and shared == int(shared)):
             raise StudyFileError(
                 f"{path}: [[expression]] number {number} has overlap = {shared}, and {donors} donors",
-                "overlap is how many donors are in the GWAS of their ancestry as well",
-                "Give a number from 0 to all donors, or leave it out where it is not known",
+                "overlap is how many donors (not which share) are in the GWAS of their ancestry as well",
+                "Give a whole number from 0 to all donors, or leave it out where it is not known",
             )
         if shared is not None:
             out[entry["context"], entry["ancestry"]] = float(shared)

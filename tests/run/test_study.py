@@ -286,11 +286,29 @@ BAD_STUDY = {
         "has panels and in_sample",
         "Remove in_sample",
     ),
+    "one file as two panels": (
+        '[[ld]]\nancestry = "EUR"\ngenotypes = "EUR"\n',
+        '[[ld]]\nancestry = "EUR"\npanels = { EUR = "EUR", AFR = "EUR" }\n',
+        "panels = {'EUR': 'EUR', 'AFR': 'EUR'}",
+        "Name each file once",
+    ),
+    "a panel whose name holds a slash": (
+        '[[ld]]\nancestry = "EUR"\ngenotypes = "EUR"\n',
+        '[[ld]]\nancestry = "EUR"\npanels = { EUR = "EUR", "A/B" = "AFR" }\n',
+        "panel = 'A/B'",
+        "Use letters",
+    ),
     "more donors shared than there are": (
         "covariates = ",
         "overlap = 100000\ncovariates = ",
         "has overlap = 100000, and",
-        "Give a number from 0",
+        "Give a whole number from 0",
+    ),
+    "half a donor shared": (
+        "covariates = ",
+        "overlap = 10.5\ncovariates = ",
+        "has overlap = 10.5, and",
+        "Give a whole number from 0",
     ),
     "GWAS twice": (
         "[[ld]]",
