@@ -140,6 +140,7 @@ _OUTPUTS = (
     ("suspects.tsv", "variants left out because they do not fit their LD or their file"),
     ("harmonisation.tsv", "every variant that was flipped or dropped, and why"),
     ("priors.tsv", "the priors of the run, with intervals where they were learned"),
+    ("notes.tsv", "what to know of the result as a whole: where its probabilities may be off, and why"),
     ("genes.png", "the genes with the highest PIPs"),
     ("triangulation.png", "the same genes from several sides, and how the evidence agrees"),
     ("priors.png", "the priors, drawn"),

@@ -161,6 +161,12 @@ def mixtures_table(result: xr.DataTree) -> pd.DataFrame:
     return _labelled(pd.DataFrame(rows), result)
 
 
+def notes_table(result: xr.DataTree) -> pd.DataFrame:
+    """One row per sentence on the result as a whole; no rows where nothing stands out."""
+    notes = json.loads(str(result.attrs.get("notes", "[]")))
+    return _labelled(pd.DataFrame({"note": pd.Series(notes, dtype=object)}), result)
+
+
 def _by_ancestry(values: xr.DataArray) -> xr.DataArray:
     """(block,) text, ANCESTRY=number for each that is known."""
     ancestries = text(values[names.ANCESTRY].values)
@@ -181,6 +187,7 @@ TABLES: dict[str, Callable[[xr.DataTree], pd.DataFrame]] = {
     "blocks.tsv": blocks_table,
     "suspects.tsv": suspects_table,
     "priors.tsv": lambda result: _labelled(priors_table(result), result),
+    "notes.tsv": notes_table,
 }
 
 

@@ -18,11 +18,11 @@ def write_report(
     """Write the tables and figures of a result into the folder `out_dir` (made if absent); returns their
     paths.
 
-    Tables: genes.tsv, contexts.tsv, effects.tsv, variants.tsv, blocks.tsv, suspects.tsv, priors.tsv. Figures:
-    genes.png, triangulation.png, priors.png, and locus-<block>.png for `blocks` (by default all that have
-    variants); `figures=False` leaves them out. Each file appears whole or not at all; files of the same name
-    are replaced. Raises InputError for a broken result or an unknown block, OutputError where `out_dir` is
-    not a folder.
+    Tables: genes.tsv, contexts.tsv, effects.tsv, variants.tsv, blocks.tsv, suspects.tsv, priors.tsv,
+    notes.tsv. Figures: genes.png, triangulation.png, priors.png, and locus-<block>.png for `blocks` (by
+    default all that have variants); `figures=False` leaves them out. Each file appears whole or not at all;
+    files of the same name are replaced. Raises InputError for a broken result or an unknown block,
+    OutputError where `out_dir` is not a folder.
     """
     check_result(result)
     folder = Path(out_dir)

@@ -24,6 +24,7 @@ WRITTEN = (
     "harmonisation.tsv",
     "priors.tsv",
     "mixtures.tsv",
+    "notes.tsv",
     "genes.png",
     "triangulation.png",
     "priors.png",

@@ -26,16 +26,15 @@ from bayestwas.harmonise.align import Harmonised, harmonise
 from bayestwas.harmonise.genes import UNKNOWN
 from bayestwas.harmonise.locus import LocusReader
 from bayestwas.report.sentences import explanations
-from bayestwas.report.tables import REAL, SIMULATED, genes_table, mixtures_table, write_table
+from bayestwas.report.tables import REAL, SIMULATED, genes_table, write_table
 from bayestwas.report.write import write_report
 from bayestwas.run.check import told_overlap
 from bayestwas.run.execute import executor
+from bayestwas.run.notes import result_notes
 from bayestwas.run.output import check_out, replacing_folder
 from bayestwas.run.progress import Watch, watching
 from bayestwas.run.study import file_hashes, read_study
 
-STRONG_BACKGROUND = 0.1  # tau2 that doubles the variance of z of a variant whose r2 with all add up to 10
-EXCESS, MANY_GENES = 0.1, 20  # squared z beyond the noise of expression, on average over so many genes
 TOLD = ("priors", "weight_priors", "priors_source", "mixtures", "mixture_doubts", "overlap")
 TOP = 10  # genes in the summary
 TOP_COLUMNS = ("gene", "pip", "best_context", "effect", "effect_sd", "twas_z", "pip_plugin", "explanation")
@@ -105,13 +104,9 @@ def run_study(
             blocks = fit_blocks(harmonised, settings, seed, mapper, watch)
             result = concat_results([*blocks, *_homeless(harmonised, settings)])
             result.attrs |= _provenance(harmonised, settings, seed, blocks)
-            shared = json.loads(str(result.attrs.get("overlap", "[]")))
-            for note in [
-                *mixture_notes(result),
-                *background_notes(result),
-                *expression_notes(result),
-                *shared,
-            ]:
+            notes = result_notes(result)
+            result.attrs["notes"] = json.dumps(notes)
+            for note in notes:
                 watch.note(note)
             if names.HYPERPARAMETERS in result.children:
                 learned = result[names.HYPERPARAMETERS].attrs
@@ -131,50 +126,6 @@ def run_study(
         int((constant["status"].values == names.WARNING).sum()),
         tuple(harmonised.genes.loc[harmonised.genes["reason"] == UNKNOWN, "gene"]),
     )
-
-
-def mixture_notes(result: xr.DataTree) -> list[str]:
-    """A sentence per GWAS of a mixture of panels, and what is doubtful about its weights."""
-    told: dict[str, list[str]] = {}
-    for row in mixtures_table(result).to_dict("records"):
-        weight = f"{row['panel']} {row['weight']:.2f} (s.e. {row['weight_se']:.2f})"
-        told.setdefault(str(row["ancestry"]), []).append(weight)
-    learned = [f"LD of {ancestry} is a mixture: {', '.join(parts)}" for ancestry, parts in told.items()]
-    return [*learned, *json.loads(str(result.attrs.get("mixture_doubts", "[]")))]
-
-
-def background_notes(result: xr.DataTree) -> list[str]:
-    """A sentence where the polygenic background is so large that small PIPs were too high in simulations."""
-    found = result[names.BLOCKS].dataset["background"].transpose(names.BLOCK, ...).values
-    strong = int((np.nan_to_num(found) > STRONG_BACKGROUND).any(axis=1).sum())
-    if not strong:
-        return []
-    return [
-        f"{strong} of {len(found)} blocks have a strong polygenic background (tau2 above "
-        f"{STRONG_BACKGROUND:g}): PIPs below 0.2 were too high in simulations of that kind, those "
-        "above 0.8 were not (docs/calibration.md)"
-    ]
-
-
-def expression_notes(result: xr.DataTree) -> list[str]:
-    """A sentence per panel whose expression keeps association beyond the weights: many small eQTLs."""
-    left = result[names.OBSERVED].dataset["expression_excess"]
-    told = []
-    for context in left[names.CONTEXT].values:
-        for ancestry in left[names.ANCESTRY].values:
-            values = left.sel({names.CONTEXT: context, names.ANCESTRY: ancestry}).values
-            known = values[np.isfinite(values)]
-            if len(known) < MANY_GENES:
-                continue
-            mean, error = known.mean(), known.std() / len(known) ** 0.5
-            if mean > max(EXCESS, 3 * error):
-                told.append(
-                    f"expression in {context}, {ancestry} keeps association beyond the fitted eQTLs (mean "
-                    f"squared z {mean:.2f} above its noise over {len(known)} genes): many small eQTLs a gene "
-                    "are outside the model; in simulations of that kind more of the genes with a PIP of 0.8 "
-                    "or more were false than their PIPs say (docs/calibration.md)"
-                )
-    return told
 
 
 def fitted_readers(harmonised: Harmonised) -> list[LocusReader]:

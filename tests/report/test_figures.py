@@ -146,6 +146,7 @@ def test_the_report_is_tables_and_figures(synthetic_result: xr.DataTree, tmp_pat
         "blocks.tsv",
         "suspects.tsv",
         "priors.tsv",
+        "notes.tsv",
     }
     pictures = {
         "genes.png",

@@ -37,6 +37,7 @@ COLUMNS = {
     "suspects.tsv": "variant block ancestry z predicted t reason data",
     "priors.tsv": "stage parameter of unit mean sd low high prior_sd prior_low prior_high informed"
     " source statement data",
+    "notes.tsv": "note data",
 }
 
 

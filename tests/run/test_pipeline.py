@@ -17,7 +17,7 @@ from bayestwas.data.results import open_results
 from bayestwas.errors import InputError, OutputError
 from bayestwas.fit import study as fit_study_module
 from bayestwas.run import pipeline
-from bayestwas.run.pipeline import RunSummary, background_notes, expression_notes, run_study
+from bayestwas.run.pipeline import RunSummary, run_study
 
 # The contract with the user; the last column of every table says whether the data are simulated.
 COLUMNS = {
@@ -37,6 +37,7 @@ COLUMNS = {
     "suspects.tsv": "variant block ancestry z predicted t reason data",
     "priors.tsv": "stage parameter of unit mean sd low high prior_sd prior_low prior_high informed"
     " source statement data",
+    "notes.tsv": "note data",
     "harmonisation.tsv": "file variant source_id action reason data",
 }
 FIGURES = ("genes.png", "triangulation.png", "priors.png", "locus-block001.png", "locus-block002.png")
@@ -344,31 +345,3 @@ def test_the_place_is_checked_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be made"):
         run_study(tmp_path / "no-such-study.toml", tmp_path / "file" / "out", progress=False)
-
-
-def test_a_strong_background_is_told() -> None:
-    made = result_of(["b1", "b2"], tau2=[0.02, np.nan])
-    assert background_notes(made) == []
-    (told,) = background_notes(result_of(["b1", "b2"], tau2=[0.02, 0.4]))
-    assert told.startswith("1 of 2 blocks have a strong polygenic background")
-
-
-@pytest.mark.parametrize(
-    ("mean", "genes", "told"),
-    [(0.3, 40, 1), (0.05, 40, 0), (0.3, 10, 0)],
-    ids=["many small eQTLs", "as the model has it", "too few genes to say"],
-)
-def test_expression_beyond_the_weights_is_told(mean: float, genes: int, told: int) -> None:
-    left = np.full((genes, 2, 1), np.nan)
-    left[:, 1, 0] = mean + 0.2 * np.resize([-1.0, 1.0], genes)
-    values = {"expression_excess": (("gene", "context", "ancestry"), left)}
-    made = xr.Dataset(values, coords={"context": ["liver", "blood"], "ancestry": ["EUR"]})
-    notes = expression_notes(xr.DataTree.from_dict({"/observed_data": made}))
-    assert len(notes) == told
-    assert all(note.startswith("expression in blood, EUR keeps association") for note in notes)
-
-
-def result_of(blocks: list[str], tau2: list[float]) -> xr.DataTree:
-    """What a result says of the background of its blocks."""
-    found = {"background": (("block", "ancestry"), np.array(tau2)[:, None])}
-    return xr.DataTree.from_dict({"/blocks": xr.Dataset(found, coords={"block": blocks})})
