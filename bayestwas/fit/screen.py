@@ -30,11 +30,13 @@ COLUMNS = ("ancestry", "index", "variant", "z", "predicted", "t", "reason")
 
 @dataclass(frozen=True)
 class Screen:
-    """What was found in one block. `suspects`: a row per variant and GWAS, with COLUMNS."""
+    """What was found in one block. `suspects`: a row per variant and GWAS, with COLUMNS. `doubts`: what is
+    wrong with whole columns, and part of `reason`."""
 
     grade: str
     reason: str
     suspects: pd.DataFrame
+    doubts: str = ""
 
 
 def screen(locus: xr.DataTree) -> Screen:
@@ -42,6 +44,7 @@ def screen(locus: xr.DataTree) -> Screen:
     ancestries, z, _, ld = gwas_arrays(locus)
     labels = locus.dataset[names.VARIANT].values.astype(str)
     parts, worst, told = [], GOOD, []
+    doubts: list[str] = []
     for ancestry, mine, operator in zip(ancestries, z, ld, strict=True):
         inputs = check_inputs(locus, ancestry)
         fit = krige(np.where(inputs.reason == "", mine, np.nan), operator, minor_copies(locus, ancestry))
@@ -49,13 +52,14 @@ def screen(locus: xr.DataTree) -> Screen:
         at = np.flatnonzero(reason != "")
         columns = (ancestry, at, labels[at], mine[at], fit.predicted[at], fit.t[at], reason[at])
         parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
-        told += [*inputs.doubts, *_said(ancestry, fit, reason)]
+        doubts += inputs.doubts
+        told += [*inputs.doubts, *filter(None, [inputs.people]), *_said(ancestry, fit, reason)]
         own = grade(int(np.isfinite(fit.t).sum()), int(fit.suspect.sum()), fit.ended)
-        if own == GOOD and (inputs.doubts or len(at)):
+        if own == GOOD and (inputs.doubts or inputs.people or len(at)):
             own = DOUBTFUL
         worst = max(worst, own, key=GRADES.index)
     suspects = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
-    return Screen(worst, "; ".join(told), suspects)
+    return Screen(worst, "; ".join(told), suspects, "; ".join(doubts))
 
 
 def _said(ancestry: str, fit: Kriging, reason: np.ndarray) -> list[str]:
@@ -104,6 +108,10 @@ def with_screen(result: xr.DataTree, found: Screen) -> xr.DataTree:
     blocks["reliability"].values[:] = found.grade
     blocks["reliability_reason"].values[:] = found.reason
     blocks["suspects"].values[:] = len(found.suspects)
+    if found.doubts:
+        why = f"the GWAS is doubtful ({found.doubts})"
+        _warn(blocks["block_status"].values, blocks["block_reason"].values, why)
+        _warn(constant["status"].values, constant["reason"].values, why)
     if found.grade == SUSPICIOUS:
         why = f"LD is suspicious ({found.reason}): {COMPARE}"
         _warn(blocks["block_status"].values, blocks["block_reason"].values, why)

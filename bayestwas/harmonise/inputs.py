@@ -29,10 +29,11 @@ SIZE = "sample size far from that of the other variants"
 @dataclass(frozen=True)
 class InputCheck:
     """`reason` (p,) why a variant of a GWAS is suspect, empty where it is not; `doubts`: sentences on whole
-    columns, of which no variant is then suspect."""
+    columns, of which no variant is then suspect; `people`: one on whose LD the reference is, or nothing."""
 
     reason: NDArray[np.object_]
     doubts: tuple[str, ...]
+    people: str = ""
 
 
 def check_inputs(locus: xr.DataTree, ancestry: str) -> InputCheck:
@@ -54,9 +55,8 @@ def check_inputs(locus: xr.DataTree, ancestry: str) -> InputCheck:
         else:
             reason[where & (reason == "")] = why
     apart = reference_distance(locus, ancestry)
-    if apart > OTHER_PEOPLE:
-        doubts.append(f"{ancestry}: {PEOPLE} (Fst {apart:.3f})")
-    return InputCheck(reason, tuple(doubts))
+    people = f"{ancestry}: {PEOPLE} (Fst {apart:.3f})" if apart > OTHER_PEOPLE else ""
+    return InputCheck(reason, tuple(doubts), people)
 
 
 def reference_distance(locus: xr.DataTree, ancestry: str) -> float:

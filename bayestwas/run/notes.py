@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from bayestwas import names
+from bayestwas.engine.diagnostics import DOUBTFUL, SUSPICIOUS
 from bayestwas.report.tables import mixtures_table
 from bayestwas.report.triangulation import PROBABLE
 
@@ -25,7 +26,14 @@ MANY_ALONE, SHARE_ALONE = 5, 0.1
 
 def result_notes(result: xr.DataTree) -> list[str]:
     """All that there is to tell; nothing where nothing stands out."""
-    kinds = (mixture_notes, background_notes, expression_notes, tissue_notes, overlap_notes)
+    kinds = (
+        mixture_notes,
+        reliability_notes,
+        background_notes,
+        expression_notes,
+        tissue_notes,
+        overlap_notes,
+    )
     return [note for kind in kinds for note in kind(result)]
 
 
@@ -42,6 +50,16 @@ def mixture_notes(result: xr.DataTree) -> list[str]:
 def overlap_notes(result: xr.DataTree) -> list[str]:
     """What was learned of the noise that expression panels and GWAS share."""
     return list(json.loads(str(result.attrs.get("overlap", "[]"))))
+
+
+def reliability_notes(result: xr.DataTree) -> list[str]:
+    """How many blocks are not good, where some are not."""
+    grades = result[names.BLOCKS].dataset["reliability"].values.astype(str)
+    count = {grade: int((grades == grade).sum()) for grade in (SUSPICIOUS, DOUBTFUL)}
+    if not any(count.values()):
+        return []
+    told = f"the LD or the GWAS of {count[SUSPICIOUS]} of {len(grades)} blocks is suspicious"
+    return [f"{told}, of {count[DOUBTFUL]} doubtful: reliability_reason in blocks.tsv says why"]
 
 
 def background_notes(result: xr.DataTree) -> list[str]:

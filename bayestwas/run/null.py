@@ -56,7 +56,8 @@ def run_null(
     Parameters
     ----------
     study_path : the study file. out : a folder; what an earlier call with the same study, kind and seed left
-        there is taken up, so that a stopped call continues and a larger `n` adds replicates.
+        there is taken up, so that a stopped call continues and a larger `n` adds replicates; with a smaller
+        one all that are there count.
     kind : "permutation" (genotypes exchanged among the donors of the panels) or "parametric" (z-scores drawn
         from the LD of the reference).
     seed, workers, progress : as for `run_study`.
@@ -91,6 +92,8 @@ def run_null(
             readers, _ = learned_mixtures(readers, mapper, watch)  # z-scores are drawn from the LD
             fit = partial(fit_study, settings=Settings(), seed=seed, mapper=mapper)
             observed = _kept(folder / OBSERVED, lambda: fit(readers, progress=watch))
+            while (folder / f"{n + 1:04d}.tsv").exists():
+                n += 1
             numbers = range(1, n + 1)
             nulls = [
                 _kept(folder / f"{i:04d}.tsv", partial(fit, [NullSource(r, kind, seed, i) for r in readers]))
@@ -123,7 +126,10 @@ def _opened(out: Path, record: dict[str, object]) -> Path:
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file", "Results go into a folder", "Choose another place")
     if out.exists() and any(out.iterdir()):
-        before = json.loads(path.read_text()) if path.is_file() else None
+        try:
+            before = json.loads(path.read_text()) if path.is_file() else None
+        except ValueError:
+            before = None
         if before != json.loads(json.dumps(record)):
             raise OutputError(
                 f"{out} holds something else than this null of this study",
@@ -143,7 +149,14 @@ def _kept(path: Path, fit: Callable[[], list[xr.DataTree]]) -> pd.DataFrame:
         parts = [result[names.MARGINALS].dataset["pip"].to_series().dropna() for result in fit()]
         table = pd.concat(parts).rename_axis("gene").reset_index(name="pip")
         write_table(table, path)
-    return pd.read_csv(path, sep="\t", dtype={"gene": str})
+    try:
+        return pd.read_csv(path, sep="\t", dtype={"gene": str}).astype({"pip": float})
+    except (ValueError, KeyError):
+        raise InputError(
+            f"{path} is damaged",
+            "What an earlier call has left is a table of genes and their PIPs",
+            "Remove this file: it is made again",
+        ) from None
 
 
 def _write(

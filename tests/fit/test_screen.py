@@ -185,6 +185,18 @@ def test_a_column_that_is_wrong_everywhere_condemns_no_variant(
     assert "50%" in found.reason
 
 
+def test_a_column_that_is_wrong_everywhere_is_a_warning_for_the_block_and_its_genes(
+    block: Any, with_columns: Callable[..., xr.DataTree], settings: Settings
+) -> None:
+    present = np.flatnonzero(np.isfinite(block.z["EUR"]))
+    [result] = fit_study([partial(with_columns, "conflict", present.tolist(), True)], settings)
+    row, genes = blocks_table(result).iloc[0], genes_table(result)
+    assert (row["status"], row["reliability"]) == (names.WARNING, DOUBTFUL)
+    assert inputs.CONFLICT in row["reason"]
+    assert set(genes["status"]) == {names.WARNING}
+    assert genes["reason"].str.contains("the GWAS is doubtful").all()
+
+
 def test_true_columns_are_no_reason(with_columns: Callable[..., xr.DataTree]) -> None:
     assert screen(with_columns("conflict", [], False)).grade == GOOD
 
@@ -199,5 +211,5 @@ def test_a_reference_of_other_people_is_told_by_its_frequencies(block: Any) -> N
     assert inputs.reference_distance(wrong, "AFR") == pytest.approx(0.025, abs=0.015)
     assert screen(right).grade == GOOD
     found = screen(wrong)
-    assert (found.grade, len(found.suspects)) == (DOUBTFUL, 0)
+    assert (found.grade, len(found.suspects), found.doubts) == (DOUBTFUL, 0, "")
     assert inputs.PEOPLE in found.reason

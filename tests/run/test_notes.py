@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from bayestwas.report.tables import notes_table
-from bayestwas.run.notes import background_notes, expression_notes, tissue_notes
+from bayestwas.run.notes import background_notes, expression_notes, reliability_notes, tissue_notes
 
 
 def test_a_strong_background_is_told() -> None:
@@ -58,6 +58,13 @@ def test_shared_variants_without_a_probable_gene_are_told(alone: int, probable: 
     notes = tissue_notes(xr.DataTree.from_dict(groups))
     assert len(notes) == told
     assert all(note.startswith(f"{alone} genes share a causal variant") for note in notes)
+
+
+def test_blocks_that_are_not_good_are_counted() -> None:
+    graded = xr.Dataset({"reliability": ("block", ["good", "doubtful", "doubtful", "suspicious", ""])})
+    (told,) = reliability_notes(xr.DataTree.from_dict({"/blocks": graded}))
+    assert told.startswith("the LD or the GWAS of 1 of 5 blocks is suspicious, of 2 doubtful")
+    assert reliability_notes(xr.DataTree.from_dict({"/blocks": graded.isel(block=[0, 4])})) == []
 
 
 def result_of(blocks: list[str], tau2: list[float]) -> xr.DataTree:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bayestwas.errors import OutputError, SettingsError
+from bayestwas.errors import InputError, OutputError, SettingsError
 from bayestwas.fit.settings import Settings
 from bayestwas.run import null
 from bayestwas.run.null import run_null
@@ -52,6 +52,20 @@ def test_a_stopped_call_is_continued_and_a_larger_one_adds(
     pd.testing.assert_frame_equal(again.thresholds, found.thresholds)
     more = run_null(tiny_study, out, kind="parametric", n=2, workers=1, progress=False)
     assert (fits, more.done) == ([1], 2)
+    fewer = run_null(tiny_study, out, kind="parametric", n=1, workers=1, progress=False)
+    assert (fits, fewer.done) == ([1], 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("null.json", OutputError), ("replicates/0001.tsv", InputError)], ids=str
+)
+def test_damaged_files_are_named(
+    found: null.NullSummary, tiny_study: Path, tmp_path: Path, name: str, error: type[Exception]
+) -> None:
+    out = shutil.copytree(found.out, tmp_path / "out")
+    (out / name).write_text("not what it was\n")
+    with pytest.raises(error, match=r"(?i)remove"):
+        run_null(tiny_study, out, kind="parametric", n=1, workers=1, progress=False)
 
 
 def test_another_null_in_the_same_folder_is_refused(found: null.NullSummary, tiny_study: Path) -> None:
