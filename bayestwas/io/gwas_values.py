@@ -258,9 +258,23 @@ def conflicts(context: Context, piece: pd.DataFrame, z: np.ndarray) -> np.ndarra
             beta, error = (_or_nan(piece[columns[key]]) for key in ("beta", "standard_error"))
             bad |= np.isfinite(beta / error) & (np.abs(z - beta / error) > allowed)
         if context.recipe != "p" and {"p_value", "neg_log_10_p_value"} & set(columns):
+            _possible_p(context, piece)
             size = z_of_neg_log10_p(_neg_log10_p_or_nan(context, piece))
             bad |= np.isfinite(size) & (np.abs(np.abs(z) - size) > allowed)
     return bad
+
+
+def _possible_p(context: Context, piece: pd.DataFrame) -> None:
+    """Raise `InputError` for p-values that cannot be, 0 aside: rounding leads there."""
+    columns = context.found.columns
+    for key, most, rule in (
+        ("p_value", 1.0, "A p-value lies between 0 and 1"),
+        ("neg_log_10_p_value", np.inf, "-log10 p is at least 0"),
+    ):
+        if key in columns:
+            value = _or_nan(piece[columns[key]])
+            bad = (value < 0) | (value > most)
+            refuse(context.path, piece, bad, columns[key], rule, "Correct it, or leave it missing")
 
 
 def _or_nan(column: pd.Series) -> np.ndarray:

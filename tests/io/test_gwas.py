@@ -142,6 +142,18 @@ BAD = {
         "above 0 and at most 1",
         "Add a column standard_error, or z",
     ),
+    "p beside an error": (
+        "chr pos a1 a2 beta se p n\n1 10 A G 1 1 0.3 10\n1 20 A G 1 1 2 10\n",
+        "p is '2' in 1 row, line 3",
+        "A p-value lies between 0 and 1",
+        "leave it missing",
+    ),
+    "-log10 p beside an error": (
+        "chr pos a1 a2 beta se neg_log_10_p_value n\n1 10 A G 1 1 -3 10\n",
+        "neg_log_10_p_value is '-3' in 1 row, line 2",
+        "-log10 p is at least 0",
+        "leave it missing",
+    ),
     "n of zero": (
         "chr pos a1 a2 z n\n1 10 A G 1 0\n",
         "n is '0' in 1 row",

@@ -3,9 +3,9 @@
     python tests/benchmarks/calibration/study.py --blocks 60 --seeds 1 2 3 4 5 --out calibration
 
 What is there already is not made again, so that a stopped run continues: the study folder and the table of a
-method under .benchmarks/, and in --out genes/SETTING-seedK.tsv.gz, every gene with what every method says of
-it. Scores are made of the latter alone, so that --score-only needs nothing else. Writes scores.tsv (and
-scores.md), reliability.tsv (observed frequency by bin of PIP) and grades.tsv into --out. A method whose
+method under .benchmarks/, and in --out genes/SETTING-seedK-blocksN.tsv.gz, every gene with what every method
+says of it. Scores are made of the latter alone, so that --score-only needs nothing else. Writes scores.tsv
+(and scores.md), reliability.tsv (observed frequency by bin of PIP) and grades.tsv into --out. A method whose
 program is not installed is not run, and said so.
 """
 
@@ -63,8 +63,8 @@ def run_method(name: str, method: Method, folder: Path) -> None:
     print(f"  {name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def record_path(out: Path, setting: str, seed: int) -> Path:
-    return out / "genes" / f"{setting}-seed{seed}.tsv.gz"
+def record_path(out: Path, setting: str, seed: int, blocks: int) -> Path:
+    return out / "genes" / f"{setting}-seed{seed}-blocks{blocks}.tsv.gz"
 
 
 def record(folder: Path, methods: Sequence[str], path: Path) -> None:
@@ -80,15 +80,15 @@ def record(folder: Path, methods: Sequence[str], path: Path) -> None:
     table.to_csv(path, sep="\t", index=False, float_format="%.5g", compression=same)
 
 
-def recorded(out: Path, setting: str, seed: int) -> pd.DataFrame | None:
-    path = record_path(out, setting, seed)
+def recorded(out: Path, setting: str, seed: int, blocks: int) -> pd.DataFrame | None:
+    path = record_path(out, setting, seed, blocks)
     if not path.exists():
         return None
     return pd.read_csv(path, sep="\t").assign(seed=seed, setting=setting)
 
 
-def done(out: Path, setting: str, seed: int, methods: Sequence[str]) -> bool:
-    table = recorded(out, setting, seed)
+def done(out: Path, setting: str, seed: int, blocks: int, methods: Sequence[str]) -> bool:
+    table = recorded(out, setting, seed, blocks)
     return table is not None and all(f"{name}|seconds" in table for name in methods)
 
 
@@ -234,15 +234,20 @@ def main() -> None:
         print(f"{name} is not run: there is no Python at {peers.PYTHON}", flush=True)
     for seed in [] if args.score_only else args.seeds:
         for setting in args.settings:
-            if done(args.out, setting, seed, methods):
+            if done(args.out, setting, seed, args.blocks, methods):
                 continue
             print(f"{setting}, seed {seed}", flush=True)
             folder = made(setting, seed, args.blocks)
             for name in methods:
                 run_method(name, METHODS[name], folder)
-            record(folder, methods, record_path(args.out, setting, seed))
-    held = {s: [r for k in args.seeds if (r := recorded(args.out, s, k)) is not None] for s in args.settings}
+            record(folder, methods, record_path(args.out, setting, seed, args.blocks))
+    held = {
+        setting: [r for k in args.seeds if (r := recorded(args.out, setting, k, args.blocks)) is not None]
+        for setting in args.settings
+    }
     held = {setting: records for setting, records in held.items() if records}
+    if not held:
+        raise SystemExit(f"{args.out / 'genes'} holds none of these settings, seeds and {args.blocks} blocks")
     tables = [gathered(records, name) for records in held.values() for name in args.methods]
     known = [table for table in tables if table is not None]
     form = {"sep": "\t", "index": False, "float_format": "%.6g"}
