@@ -207,17 +207,19 @@ def _overlap(
     sources: Sequence[Source], priors: WeightPriors, settings: Settings, mapper: Mapper, watch: Progress
 ) -> tuple[Overlap, list[Told]]:
     """How much noise expression panels share with the GWAS; nothing where it cannot matter."""
-    for source in sources:
-        try:
-            matters = bool(largest(source()))
-        except Exception:
-            continue
-        if not matters:
-            return {}, []
-        break
+    if True not in list(mapper.map(_matters, sources)):
+        return {}, []
     look = partial(_shared_noise, priors=priors, settings=settings)
     parts = watch("Sample overlap", mapper.map(look, sources), len(sources))
     return learned_overlap([part for part in parts if isinstance(part, dict)])
+
+
+def _matters(source: Source) -> bool:
+    """Whether shared people could matter in one block; a block that fails is reported by `_finish`."""
+    try:
+        return bool(largest(source()))
+    except Exception:
+        return False
 
 
 def _shared_noise(

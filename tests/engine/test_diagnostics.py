@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from bayestwas.engine import diagnostics
 from bayestwas.engine.diagnostics import DOUBTFUL, GOOD, SUSPICIOUS, grade, krige, lead_outliers
 from bayestwas.engine.ld import GenotypeLD, MatrixLD
+from bayestwas.io.rfiles import read_r
 
 Floats = NDArray[np.float64]
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -168,39 +167,26 @@ def test_grades(suspects: int, ended: bool, expected: str) -> None:
 # ---- known answers --------------------------------------------------------------------------------------
 
 
-def load(name: str, tmp_path: Path, fields: tuple[str, ...]) -> dict[str, Floats]:
-    """Fields of the list in an .RData file of the region data, through R."""
+def load(name: str) -> dict[str, Floats]:
+    """Fields of the list in an .RData file of the region data."""
     path = REGIONS / "susie_rss" / f"{name}.RData"
     if not path.is_file():
         pytest.skip(f"the LD mismatch regions are not at {REGIONS}")
-    if shutil.which("Rscript") is None:
-        pytest.skip("Rscript, which reads the LD mismatch regions, is not installed")
-    script = tmp_path / "export.R"
-    script.write_text(
-        "a <- commandArgs(TRUE); d <- get(load(a[1]))\n"
-        "for (f in a[-(1:2)]) write.table(as.matrix(d[[f]]), file.path(a[2], f), "
-        "row.names = FALSE, col.names = FALSE)\n"
-    )
-    subprocess.run(
-        ["Rscript", "--vanilla", str(script), str(path), str(tmp_path), *fields],
-        check=True,
-        capture_output=True,
-    )
-    return {field: np.loadtxt(tmp_path / field) for field in fields}
+    return {field: np.asarray(values) for field, values in read_r(path)[name].items()}
 
 
-def test_summary_consistency_finds_the_flipped_snp(tmp_path: Path) -> None:
+def test_summary_consistency_finds_the_flipped_snp() -> None:
     """SNP 158 (1-based) was flipped by hand, the signal is SNP 51; the reference has some hundred people."""
-    data = load("SummaryConsistency", tmp_path, ("z", "ldref", "flip_id"))
+    data = load("SummaryConsistency")
     for n_ref in (300, 500, 1000):
         fit = krige(data["z"], MatrixLD(data["ldref"], n_ref))
-        assert (np.flatnonzero(fit.flip) + 1).tolist() == [int(data["flip_id"])]
-        assert (np.flatnonzero(fit.suspect) + 1).tolist() == [int(data["flip_id"])]
+        assert (np.flatnonzero(fit.flip) + 1).tolist() == [int(data["flip_id"][0])]
+        assert (np.flatnonzero(fit.suspect) + 1).tolist() == [int(data["flip_id"][0])]
         assert grade(200, 1, fit.ended) == DOUBTFUL
 
 
-def test_rss_mismatch_example_is_suspicious(tmp_path: Path) -> None:
-    data = load("rss_mismatch_example", tmp_path, ("z", "R"))
+def test_rss_mismatch_example_is_suspicious() -> None:
+    data = load("rss_mismatch_example")
     fit = krige(data["z"], MatrixLD(data["R"], 500))
     assert grade(500, int(fit.suspect.sum()), fit.ended) == SUSPICIOUS
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -29,17 +27,14 @@ from bayestwas.engine.mismatch import (
 )
 from bayestwas.engine.single_effects import SingleEffects
 from bayestwas.engine.spectrum import spectrum
+from bayestwas.io.rfiles import read_r
 
 Floats = NDArray[np.float64]
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 EXAMPLE = (
-    Path(__file__).parents[3]
-    / "shared" / "data" / "ld_mismatch_regions" / "susie_rss" / "rss_mismatch_example.RData"
+    Path(os.environ.get("BAYESTWAS_DATA", SHARED))
+    / "ld_mismatch_regions" / "susie_rss" / "rss_mismatch_example.RData"
 )  # fmt: skip
-EXPORT = """
-load(commandArgs(TRUE)[1])
-d <- rss_mismatch_example
-writeBin(c(as.numeric(d$n), as.numeric(d$z), as.numeric(d$R)), commandArgs(TRUE)[2])
-"""
 
 
 def left_over(rng: np.random.Generator, delta: float, tau2: float, k: int = 250) -> Residual:
@@ -235,15 +230,12 @@ def test_the_wrong_people_are_told_from_the_right_ones() -> None:
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[float, Floats, Floats]:
+def example() -> tuple[float, Floats, Floats]:
     """n, z and R of rss_mismatch_example: a real trait, and LD of about 500 people from elsewhere."""
-    if not EXAMPLE.exists() or shutil.which("Rscript") is None:
-        pytest.skip(f"needs {EXAMPLE.name} of the shared data and Rscript")
-    out = tmp_path_factory.mktemp("example") / "numbers.bin"
-    call = ["Rscript", "--vanilla", "-e", EXPORT, str(EXAMPLE), str(out)]
-    subprocess.run(call, check=True, env={**os.environ, "LC_ALL": "C"}, capture_output=True)
-    values = np.fromfile(out)
-    return values[0], values[1:501], values[501:].reshape(500, 500)
+    if not EXAMPLE.exists():
+        pytest.skip(f"{EXAMPLE} is not there")
+    held = read_r(EXAMPLE)["rss_mismatch_example"]
+    return float(held["n"][0]), np.asarray(held["z"]), np.asarray(held["R"])
 
 
 @pytest.mark.parametrize("n_ref", [500.0, np.inf])
