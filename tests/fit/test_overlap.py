@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from bayestwas.engine.overlap import SHARES
 from bayestwas.fit.gene_trait import fit_genes
 from bayestwas.fit.overlap import largest, learned_overlap, overlap_evidence, without_overlap
 from bayestwas.fit.settings import Settings
+from bayestwas.fit.study import fit_study
 from bayestwas.fit.weights import fit_weights
 
 PEOPLE, DONORS, VARIANTS, GENES, R = 2000, 200, 60, 3, 0.5
@@ -103,6 +106,18 @@ def test_nothing_is_done_where_it_cannot_matter() -> None:
     many = one.copy()
     many["expression/blood/EUR"].attrs["overlap"] = 100
     assert largest(many) == {"EUR": {"blood": pytest.approx(MOST / 2)}}
+
+
+def test_every_block_is_asked_whether_it_can_matter() -> None:
+    """The GWAS is so large at the first block that sharing donors does not matter there."""
+    first, second = block(2, DONORS)[0], block(3, DONORS)[0]
+    gwas = first["gwas"].to_dataset()
+    first["gwas"] = xr.DataTree(gwas.assign(n=100 * gwas["n"]))
+    assert not largest(first)
+    small = Settings(trait_effects=2, expression_effects=2, draws=8, max_draws=8, posterior_draws=8)
+    results = fit_study([lambda: first, lambda: second], small)
+    [told] = json.loads(results[0].attrs["overlap"])
+    assert told.startswith("EUR: donors")
 
 
 def test_a_gene_is_fitted_with_what_is_left() -> None:
