@@ -22,6 +22,7 @@ MOST = 0.1  # share of the variants above which the column is doubted, and not t
 
 CONFLICT = "z disagrees with beta, standard error or p-value of its file"
 FREQUENCY = "allele frequency in the GWAS and in the LD reference differ"
+SWAPPED = "allele frequency in the GWAS is that of the other allele in the LD reference"
 PEOPLE = "allele frequencies say that the LD reference is of other people"
 SIZE = "sample size far from that of the other variants"
 
@@ -40,9 +41,11 @@ def check_inputs(locus: xr.DataTree, ancestry: str) -> InputCheck:
     """The GWAS of one ancestry of a locus against its own columns and the frequencies of its reference."""
     gwas = locus[names.GWAS].dataset.sel({names.ANCESTRY: ancestry})
     held = np.isfinite(gwas["z"].values)
+    different, swapped = _different(locus, ancestry, gwas)
     found = {
         CONFLICT: gwas["conflict"].values.astype(bool) & held if "conflict" in gwas else np.zeros_like(held),
-        FREQUENCY: _different(locus, ancestry, gwas) & held,
+        SWAPPED: swapped & held,
+        FREQUENCY: different & ~swapped & held,
         # studies of a mixture have variants of their own, and so sizes
         SIZE: _odd_sizes(gwas["n"].values) & held & ~np.array(_is_mixture(locus, ancestry)),
     }
@@ -54,7 +57,8 @@ def check_inputs(locus: xr.DataTree, ancestry: str) -> InputCheck:
             doubts.append(f"{ancestry}: {why}, at {share:.0%} of the variants")
         else:
             reason[where & (reason == "")] = why
-    apart = reference_distance(locus, ancestry)
+    told = any(why in doubt for doubt in doubts for why in (SWAPPED, FREQUENCY))
+    apart = 0.0 if told else reference_distance(locus, ancestry)
     people = f"{ancestry}: {PEOPLE} (Fst {apart:.3f})" if apart > OTHER_PEOPLE else ""
     return InputCheck(reason, tuple(doubts), people)
 
@@ -109,16 +113,22 @@ def _copies(dosage: NDArray[np.number]) -> tuple[Floats, Floats]:
     return np.where(seen, dosage, 0).sum(axis=1).astype(float), 2.0 * seen.sum(axis=1)
 
 
-def _different(locus: xr.DataTree, ancestry: str, gwas: xr.Dataset) -> NDArray[np.bool_]:
+def _different(
+    locus: xr.DataTree, ancestry: str, gwas: xr.Dataset
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where the frequencies differ, and where they would not had the alleles changed places."""
     counted = _count(locus, ancestry)
     if counted is None or "frequency" not in gwas:
-        return np.zeros(gwas.sizes[names.VARIANT], dtype=bool)
+        nowhere = np.zeros(gwas.sizes[names.VARIANT], dtype=bool)
+        return nowhere, nowhere
     copies, total = counted
     with np.errstate(invalid="ignore", divide="ignore"):  # absent from the reference, or not known: NaN
         reference, given = copies / total, gwas["frequency"].values
         apart = np.abs(given - reference)
         error = np.sqrt(np.maximum(given * (1 - given), 0.0) / total)
-        return np.asarray((apart > DIFFERENT) & (apart > ERRORS * error))
+        different = (apart > DIFFERENT) & (apart > ERRORS * error)
+        other = np.abs(1 - given - reference)
+        return different, different & ~((other > DIFFERENT) & (other > ERRORS * error))
 
 
 def _odd_sizes(n: Floats) -> NDArray[np.bool_]:

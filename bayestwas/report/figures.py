@@ -16,6 +16,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
 from bayestwas import names
+from bayestwas.engine.diagnostics import DOUBTFUL
 from bayestwas.report.layout import flags, minus_log10_p, shortened, spread, stack, within_unit
 from bayestwas.report.locus_view import LocusView, blocks_with_variants, view_locus
 from bayestwas.report.style import (
@@ -34,6 +35,7 @@ from bayestwas.report.style import (
     R2_NAMES,
     R2_UNKNOWN,
     SMALL,
+    SUSPECT_MARK,
     THRESHOLD_LINE,
     WIDTH,
     Style,
@@ -123,8 +125,10 @@ def _panels(heights: Sequence[float], view: LocusView) -> tuple[Figure, list[Axe
     start, end = view.bounds
     where = f"chr{view.chromosome.removeprefix('chr')}:{start:.2f}-{end:.2f} Mb"
     write_title(figure, LEFT, f"Block {shortened(view.block, 40)} · {where}", view.simulated)
-    if view.status != names.OK:
-        note = f"{view.status}: {view.reason}"
+    note = f"{view.status}: {view.reason}" if view.status != names.OK else ""
+    if not note and view.grade == DOUBTFUL:
+        note = f"LD or GWAS {view.grade}: {view.grade_reason}"
+    if note:
         note = note if len(note) <= LONGEST_NOTE else note[: LONGEST_NOTE - 3] + "..."
         figure.text(LEFT / WIDTH, 1 - 0.42 / total, note, fontsize=MEDIUM, color=PLUGIN, va="center")
     return figure, axes
@@ -160,7 +164,10 @@ def _draw_association(ax: Axes, view: LocusView, i: int) -> None:
     ax.axhline(GENOME_WIDE, zorder=1, **THRESHOLD_LINE)
     if view.lead >= 0 and np.isfinite(height[view.lead]):
         ax.plot(view.x[view.lead], height[view.lead], zorder=3, **LEAD_MARK)
-    top = max(float(np.nanmax(height)), GENOME_WIDE)
+    out = view.suspects[view.suspects[:, 0] == i]
+    left_out = minus_log10_p(out[:, 2])
+    ax.plot(out[:, 1], left_out, zorder=3, **SUSPECT_MARK)
+    top = max(float(np.nanmax(height)), GENOME_WIDE, *left_out[np.isfinite(left_out)])
     ax.set_ylim(-0.04 * top, 1.3 * top)  # room for the panel's name
     ax.set_ylabel("-log10 p", fontsize=MEDIUM)
     n_ref = view.n_ref[i]
@@ -284,5 +291,7 @@ def _association_legend(ax: Axes, view: LocusView) -> None:
         handles.append(Line2D([], [], color=colour, label=name, **dot))
     if (np.isnan(view.r2) & np.isfinite(view.z)).any():
         handles.append(Line2D([], [], color=R2_UNKNOWN, label="unknown", **dot))
+    if len(view.suspects):
+        handles.append(Line2D([], [], label="left out: does not fit", **SUSPECT_MARK))
     handles.append(Line2D([], [], label="p = 5e-8", **THRESHOLD_LINE))
     ax.legend(handles=handles, title="r² with the lead", **_LEGEND)

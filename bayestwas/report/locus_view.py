@@ -37,6 +37,9 @@ class LocusView:
     mcse: np.ndarray
     plugin: np.ndarray
     gene_status: np.ndarray
+    grade: str  # of the block's LD and GWAS, with the reason
+    grade_reason: str
+    suspects: np.ndarray  # (n, 3) position among `ancestries`, x and z of what was left out
 
 
 def blocks_with_variants(result: xr.DataTree) -> list[str]:
@@ -91,7 +94,29 @@ def view_locus(result: xr.DataTree, block: str) -> LocusView:
         mcse=marginals["pip_mcse"].values[genes],
         plugin=marginals["pip_plugin"].values[genes],
         gene_status=text(constant["status"].values[genes]),
+        grade=str(row["reliability"].item()),
+        grade_reason=str(row["reliability_reason"].item()),
+        suspects=_suspects(result, block, text(observed[names.ANCESTRY].values)[seen], x, variants),
     )
+
+
+def _suspects(
+    result: xr.DataTree, block: str, ancestries: np.ndarray, x: np.ndarray, variants: np.ndarray
+) -> np.ndarray:
+    """(n, 3) position of the ancestry, x and z of the variants that were left out of a GWAS."""
+    data = _dataset(result, names.SUSPECTS)
+    labels = list(text(_dataset(result, names.CONSTANT)[names.VARIANT].values[variants]))
+    mine = text(data["suspect_block"].values) == block
+    found = zip(
+        text(data["suspect_ancestry"].values[mine]), text(data["suspect_variant"].values[mine]),
+        data["suspect_z"].values[mine], strict=True,
+    )  # fmt: skip
+    rows = [
+        (list(ancestries).index(ancestry), x[labels.index(variant)], z)
+        for ancestry, variant, z in found
+        if ancestry in ancestries and variant in labels
+    ]
+    return np.array(rows, dtype=float).reshape(-1, 3)
 
 
 def lead_variant(z: np.ndarray, r2: np.ndarray) -> int:

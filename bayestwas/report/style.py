@@ -43,6 +43,13 @@ LEAD_MARK: Style = {
     "linestyle": "none",
     "markeredgecolor": "black",
 }
+SUSPECT_MARK: Style = {
+    "color": "black",
+    "marker": "x",
+    "linestyle": "none",
+    "markersize": 5,
+    "markeredgewidth": 1.0,
+}
 THRESHOLD_LINE: Style = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3))}
 
 SIMULATED_BANNER = "SIMULATED DATA"

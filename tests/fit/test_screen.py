@@ -157,7 +157,8 @@ def with_columns(block: Any) -> Callable[..., xr.DataTree]:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("frequency", None, inputs.FREQUENCY),
+        ("frequency", None, inputs.SWAPPED),
+        ("frequency", 0.5, inputs.FREQUENCY),
         ("conflict", True, inputs.CONFLICT),
         ("n", 1000.0, inputs.SIZE),
         ("n", 10_000_000.0, inputs.SIZE),
@@ -168,7 +169,7 @@ def test_odd_inputs_are_left_out(
 ) -> None:
     present = np.flatnonzero(np.isfinite(block.z["EUR"]))
     at = int(present[np.argmin(block.frequency["EUR"][present])])
-    assert block.frequency["EUR"][at] < 0.4
+    assert block.frequency["EUR"][at] < 0.2
     given = 1 - block.frequency["EUR"][at] if value is None else value
     found = screen(with_columns(name, [at], given))
     assert found.grade == DOUBTFUL
@@ -195,6 +196,16 @@ def test_a_column_that_is_wrong_everywhere_is_a_warning_for_the_block_and_its_ge
     assert inputs.CONFLICT in row["reason"]
     assert set(genes["status"]) == {names.WARNING}
     assert genes["reason"].str.contains("the GWAS is doubtful").all()
+
+
+def test_frequencies_of_the_other_alleles_are_called_so(block: Any) -> None:
+    """A whole column of 1 - f: one doubt, and no word of other people."""
+    frequency = np.array([block.frequency[a] for a in block.z])
+    frequency[0] = 1 - frequency[0]
+    found = screen(changed(block.to_locus(), frequency=frequency))
+    assert (found.grade, len(found.suspects)) == (DOUBTFUL, 0)
+    assert inputs.SWAPPED in found.reason
+    assert inputs.PEOPLE not in found.reason
 
 
 def test_true_columns_are_no_reason(with_columns: Callable[..., xr.DataTree]) -> None:

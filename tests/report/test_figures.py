@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
@@ -16,7 +17,9 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from bayestwas.data.results import concat_results
+from bayestwas.engine.diagnostics import DOUBTFUL
 from bayestwas.errors import InputError, OutputError
+from bayestwas.fit.screen import COLUMNS, FLIP, Screen, with_screen
 from bayestwas.report import write_report
 from bayestwas.report.figures import locus_figure, top_genes_figure, write_locus_figures
 from bayestwas.report.locus_view import lead_variant, view_locus
@@ -55,6 +58,23 @@ def test_a_panel_per_ancestry_then_direct_then_genes(synthetic_result: xr.DataTr
     assert any("LD reference: 639 people" in item for item in shown)
     assert "Block b2 · chr20:45.00-46.00 Mb" in shown
     assert len({ax.get_xlim() for ax in figure.axes}) == 1
+
+
+def test_what_was_left_out_is_drawn_in_the_panel_of_its_gwas(
+    build_block_result: Callable[..., xr.DataTree],
+) -> None:
+    result = build_block_result("b1")
+    variant, position = (result["constant_data"].dataset[name].values[7] for name in ("variant", "position"))
+    row = ("AFR", 7, variant, -9.0, 8.0, -12.0, FLIP)
+    with_screen(result, Screen(DOUBTFUL, "AFR: one variant", pd.DataFrame([row], columns=list(COLUMNS))))
+    figure = locus_figure(result, "b1")
+    assert "LD or GWAS doubtful: AFR: one variant" in texts(figure)
+    panels = {ax.texts[0].get_text(): ax for ax in figure.axes[:2]}
+    crosses = {
+        name: [line.get_xdata().tolist() for line in ax.lines if line.get_marker() == "x"]
+        for name, ax in panels.items()
+    }
+    assert crosses == {"EUR": [[]], "AFR": [[position / 1e6]]}
 
 
 def test_genes_and_their_pips_are_drawn(synthetic_result: xr.DataTree) -> None:
