@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from bayestwas.report.style import GENE, MEDIUM, PLUGIN, SMALL, WIDTH, new_figure, save_figure, write_title
 
@@ -34,7 +35,10 @@ def write_null(table: pd.DataFrame, folder: Path, kind: str, n: int, simulated: 
     rates.plot(table["bayesian_fdr"].to_numpy()[known], y[known], "o", color=GENE, label="Bayesian")
     rates.set_yticks(y, [""] * len(y))
     rates.set_xlabel("false discovery rate of the study", fontsize=MEDIUM)
+    counts.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (counts, rates):
+        for line in axes.lines:
+            line.set_clip_on(False)  # marks at zero
         axes.set_ylim(-0.6, len(table) - 0.4)
         axes.set_xlim(left=0)
         axes.tick_params(labelsize=SMALL)

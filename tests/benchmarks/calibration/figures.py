@@ -54,6 +54,8 @@ def reliability(bins: pd.DataFrame, out: Path) -> None:
         left, bottom = 0.07 + 0.235 * column, 1 - (0.75 + 2.4 * (row + 1) - 0.55) / height
         axes = figure.add_axes((left, bottom, 0.19, 1.7 / height))
         panel(axes, mine[mine["setting"] == setting], setting)
+    label = "share of causal genes"
+    figure.text(0.012, 0.5, label, rotation=90, ha="center", va="center", fontsize=MEDIUM)
     figure.text(
         0.5, 0.12 / height, "mean PIP of the bin (number of genes above it)", ha="center", fontsize=MEDIUM
     )
