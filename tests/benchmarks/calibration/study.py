@@ -77,7 +77,7 @@ def record(folder: Path, methods: Sequence[str], path: Path) -> None:
         table = table.merge(found, on="gene", how="left", validate="one_to_one")
     path.parent.mkdir(parents=True, exist_ok=True)
     same = {"method": "gzip", "mtime": 0}
-    table.to_csv(path, sep="\t", index=False, float_format="%.5g", compression=same)
+    table.to_csv(path, sep="\t", index=False, compression=same)  # all digits: PIPs near 1 are ranked too
 
 
 def recorded(out: Path, setting: str, seed: int, blocks: int) -> pd.DataFrame | None:
