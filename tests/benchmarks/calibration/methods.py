@@ -36,7 +36,7 @@ Method = Callable[[Path], pd.DataFrame]
 WORKERS = 1
 PIPS = (
     "pip", "pip_fixed_priors", "pip_plugin", "pip_weights", "pip_ld", "pip_without_finite_ld",
-    "pip_without_mismatch", "pip_without_background",
+    "pip_without_mismatch", "pip_without_background", "pip_one_effect",
 )  # fmt: skip
 ELASTIC_NET, MEANS = "elastic_net.npz", "mean_weights.npz"  # point weights in the work folder
 GRADES = "grades.tsv"  # of the blocks, in the work folder
@@ -192,6 +192,7 @@ METHODS: dict[str, Method] = {
     "no background": partial(ours, variable="pip_without_background"),
     "weights as their mean": partial(ours, variable="pip_ld"),
     "plug-in": partial(ours, variable="pip_plugin"),
+    "one effect, no LD": partial(ours, variable="pip_one_effect"),
     "TWAS, our means": partial(twas, weights_of=MEANS),
     "MA-FOCUS, our means": partial(focus, weights_of=MEANS),
     "MA-FOCUS, elastic net": partial(focus, weights_of=ELASTIC_NET),
