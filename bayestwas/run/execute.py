@@ -84,7 +84,7 @@ class Processes:
         alone."""
         self._start()
         for item, future in hit:
-            if not isinstance(future.exception(), BrokenProcessPool):
+            if not future.cancelled() and not isinstance(future.exception(), BrokenProcessPool):
                 yield future.result()
                 continue
             try:
@@ -96,12 +96,13 @@ class Processes:
 
     def _submit(self, function: Callable[[Any], Any], item: Any) -> Future[Any]:
         assert self._pool is not None, "use Processes as a context manager"
+        pool = self._pool
         try:
-            return self._pool.submit(function, item)
-        except BrokenProcessPool as error:  # a process died while idle: the same as while computing
-            failed: Future[Any] = Future()
-            failed.set_exception(error)
-            return failed
+            future = pool.submit(function, item)
+        except (BrokenProcessPool, OSError) as error:  # a process died before, or the pipes close meanwhile
+            return _died(error)
+        # Python 3.11 may forget a task that is handed over while the pool breaks: it would never be done
+        return _died() if pool._broken else future
 
     def _start(self) -> None:
         """A new pool in place of the old one, and proof that its processes live."""
@@ -127,6 +128,15 @@ class Processes:
             for process in list((pool._processes or {}).values()):
                 process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _died(error: Exception | None = None) -> Future[Any]:
+    """What a task has to show whose process is gone: to be computed again."""
+    failed: Future[Any] = Future()
+    again = BrokenProcessPool("a process died while tasks were handed out")
+    again.__cause__ = error
+    failed.set_exception(again)
+    return failed
 
 
 @contextmanager

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +62,28 @@ def test_a_worker_that_dies_takes_its_own_task_only() -> None:
         assert isinstance(results[1], Lost)
         assert "memory" in results[1].reason
         assert list(processes.map(abs, [-4])) == [4]
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_a_pool_that_breaks_while_tasks_are_handed_out(
+    forgotten: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task is computed again whether it is refused with closed pipes or taken and never finished."""
+    submit = ProcessPoolExecutor.submit
+    calls = count(1)
+
+    def breaks(pool: ProcessPoolExecutor, /, *task: Any) -> Future[Any]:
+        if next(calls) != 2:
+            return submit(pool, *task)
+        if not forgotten:
+            raise OSError("handle is closed")
+        pool._broken = "a child process ended"
+        return Future()
+
+    with Processes(2) as processes:
+        monkeypatch.setattr(ProcessPoolExecutor, "submit", breaks)
+        assert list(processes.map(abs, [-1, -2, -3, -4, -5, -6])) == [1, 2, 3, 4, 5, 6]
+    assert next(calls) > 7
 
 
 def test_one_worker_is_this_process() -> None:
