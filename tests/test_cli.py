@@ -220,7 +220,7 @@ def test_models_lists_the_question_of_every_model() -> None:
 
 @pytest.mark.parametrize(("there", "told"), [(True, "nutpie is installed"), (False, "pip install")])
 def test_models_says_whether_nutpie_is_there(there: bool, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayestwas.cli.find_spec", lambda library: object() if there else None)
+    monkeypatch.setattr("bayestwas.cli.results.find_spec", lambda library: object() if there else None)
     assert told in invoke("models").stdout
 
 
@@ -231,7 +231,7 @@ def test_models_prints_a_card_as_it_is_when_piped() -> None:
 
 
 def test_models_renders_a_card_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayestwas.cli._terminal", lambda: True)
+    monkeypatch.setattr("bayestwas.cli.results._terminal", lambda: True)
     shown = invoke("models", "gene_trait")
     assert shown.exit_code == 0
     assert "which candidates of a locus act on a trait" in shown.stdout
