@@ -108,15 +108,15 @@ def with_screen(result: xr.DataTree, found: Screen) -> xr.DataTree:
     blocks["reliability"].values[:] = found.grade
     blocks["reliability_reason"].values[:] = found.reason
     blocks["suspects"].values[:] = len(found.suspects)
+    warnings = []  # of the block, of its genes
     if found.doubts:
-        why = f"the GWAS is doubtful ({found.doubts})"
-        _warn(blocks["block_status"].values, blocks["block_reason"].values, why)
-        _warn(constant["status"].values, constant["reason"].values, why)
+        warnings.append((f"the GWAS is doubtful ({found.doubts})",) * 2)
     if found.grade == SUSPICIOUS:
-        why = f"LD is suspicious ({found.reason}): {COMPARE}"
-        _warn(blocks["block_status"].values, blocks["block_reason"].values, why)
-        why = f"LD of the block is suspicious: {COMPARE}"
-        _warn(constant["status"].values, constant["reason"].values, why)
+        of_genes = f"LD of the block is suspicious: {COMPARE}"
+        warnings.append((f"LD is suspicious ({found.reason}): {COMPARE}", of_genes))
+    for of_block, of_genes in warnings:
+        _warn(blocks["block_status"].values, blocks["block_reason"].values, of_block)
+        _warn(constant["status"].values, constant["reason"].values, of_genes)
     table = found.suspects.assign(block=blocks[names.BLOCK].values[0])
     columns = {
         f"suspect_{name}": table[name] for name in ("variant", "block", "ancestry", "z", "predicted", "t")

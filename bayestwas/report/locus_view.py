@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayestwas import names
 from bayestwas.data.results import text
 from bayestwas.errors import InputError
+from bayestwas.report.tables import suspects_table
 
 
 @dataclass(frozen=True)
@@ -104,19 +106,13 @@ def _suspects(
     result: xr.DataTree, block: str, ancestries: np.ndarray, x: np.ndarray, variants: np.ndarray
 ) -> np.ndarray:
     """(n, 3) position of the ancestry, x and z of the variants that were left out of a GWAS."""
-    data = _dataset(result, names.SUSPECTS)
-    labels = list(text(_dataset(result, names.CONSTANT)[names.VARIANT].values[variants]))
-    mine = text(data["suspect_block"].values) == block
-    found = zip(
-        text(data["suspect_ancestry"].values[mine]), text(data["suspect_variant"].values[mine]),
-        data["suspect_z"].values[mine], strict=True,
-    )  # fmt: skip
-    rows = [
-        (list(ancestries).index(ancestry), x[labels.index(variant)], z)
-        for ancestry, variant, z in found
-        if ancestry in ancestries and variant in labels
-    ]
-    return np.array(rows, dtype=float).reshape(-1, 3)
+    found = suspects_table(result)
+    found = found[found["block"] == block]
+    labels = text(_dataset(result, names.CONSTANT)[names.VARIANT].values[variants])
+    row = pd.Index(ancestries).get_indexer(pd.Index(found["ancestry"]))
+    at = pd.Index(labels).get_indexer(pd.Index(found["variant"]))
+    held = (row >= 0) & (at >= 0)
+    return np.column_stack([row[held], x[at[held]], found["z"].to_numpy(dtype=float)[held]])
 
 
 def lead_variant(z: np.ndarray, r2: np.ndarray) -> int:

@@ -33,6 +33,7 @@ def result_notes(result: xr.DataTree) -> list[str]:
         expression_notes,
         tissue_notes,
         overlap_notes,
+        prior_notes,
     )
     return [note for kind in kinds for note in kind(result)]
 
@@ -50,6 +51,16 @@ def mixture_notes(result: xr.DataTree) -> list[str]:
 def overlap_notes(result: xr.DataTree) -> list[str]:
     """What was learned of the noise that expression panels and GWAS share."""
     return list(json.loads(str(result.attrs.get("overlap", "[]"))))
+
+
+def prior_notes(result: xr.DataTree) -> list[str]:
+    """Whether the sampler of the learned priors did what it should."""
+    if names.HYPERPARAMETERS not in result.children:
+        return []
+    learned = result[names.HYPERPARAMETERS].attrs
+    if learned["status"] == names.OK:
+        return []
+    return [f"learned priors have the status {learned['status']} ({learned['reason']}): see priors.tsv"]
 
 
 def reliability_notes(result: xr.DataTree) -> list[str]:

@@ -108,12 +108,6 @@ def run_study(
             result.attrs["notes"] = json.dumps(notes)
             for note in notes:
                 watch.note(note)
-            if names.HYPERPARAMETERS in result.children:
-                learned = result[names.HYPERPARAMETERS].attrs
-                if learned["status"] != names.OK:
-                    watch.note(
-                        f"learned priors have the status {learned['status']}: see bayestwas priors {out}"
-                    )
             result[names.MARGINALS].dataset["explanation"].values[:] = explanations(result)
             _write(folder, result, harmonised, blocks, mapper, watch)
     constant, fates = result[names.CONSTANT].dataset, result[names.BLOCKS].dataset
